@@ -1,0 +1,174 @@
+"""Settings, read once from the environment. A missing or wrong value stops the process with a sentence.
+
+| variable | meaning | default |
+|---|---|---|
+| JOBSCHED_DATABASE_URL | PostgreSQL, `postgres://user:password@host:port/name` | required |
+| JOBSCHED_BROKER_URL | RabbitMQ, `amqp://user:password@host:port/vhost`, or `pgmq://…` | required |
+| JOBSCHED_SECRET_KEY | Django's secret key, at least 32 characters | required |
+| JOBSCHED_ALLOWED_HOSTS | comma-separated host names the web process answers to | 127.0.0.1,localhost |
+| JOBSCHED_CSRF_TRUSTED_ORIGINS | comma-separated origins behind a TLS proxy | none |
+| JOBSCHED_HTTPS | cookies and redirects for TLS only | false |
+| JOBSCHED_DATA_DIR | folder for run output and workspaces | .jobsched |
+| JOBSCHED_QUEUES | the queues that jobs may name, comma-separated | default |
+| JOBSCHED_LEASE_SECONDS, JOBSCHED_HEARTBEAT_SECONDS | how long a claim lasts without a sign of life; how often one is given | 30, 10 |
+| JOBSCHED_LOG_LEVEL | logging level | INFO |
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+from environs import Env, EnvError
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = Env()
+
+try:
+    with env.prefixed("JOBSCHED_"):
+        DATABASE_URL = env.str("DATABASE_URL")
+        BROKER_URL = env.str("BROKER_URL")
+        SECRET_KEY = env.str("SECRET_KEY")
+        ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["127.0.0.1", "localhost"])
+        CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", [])
+        HTTPS = env.bool("HTTPS", False)
+        DATA_DIR = Path(env.str("DATA_DIR", str(BASE_DIR / ".jobsched"))).resolve()
+        LOG_LEVEL = env.log_level("LOG_LEVEL", "INFO")
+        JOBSCHED = {
+            "QUEUES": tuple(env.list("QUEUES", ["default"])),
+            "LEASE_SECONDS": env.float("LEASE_SECONDS", 30.0),
+            "HEARTBEAT_SECONDS": env.float("HEARTBEAT_SECONDS", 10.0),
+            "WORKSPACE_DIR": DATA_DIR / "workspaces",
+        }
+        DATABASES = {"default": env.dj_db_url("DATABASE_URL", conn_health_checks=True)}
+except EnvError as error:
+    raise ImproperlyConfigured(
+        f"{error} — set it in the environment (see config/settings.py), or use `make up`, which does."
+    ) from error
+
+if len(SECRET_KEY) < 32:
+    raise ImproperlyConfigured("JOBSCHED_SECRET_KEY is shorter than 32 characters; generate a longer one.")
+if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
+    raise ImproperlyConfigured("JOBSCHED_DATABASE_URL must name a PostgreSQL server: postgres://…")
+
+DEBUG = False
+DATABASES["default"]["OPTIONS"] = {
+    **DATABASES["default"].get("OPTIONS", {}),
+    "application_name": "jobsched",
+    # A dead peer is noticed in seconds, not in the kernel's two hours.
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15000,
+}
+# One short-lived connection a request is what PgBouncer in transaction mode and Celery both expect.
+DATABASES["default"]["CONN_MAX_AGE"] = 60
+DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "rest_framework",
+    "knox",
+    "django_celery_beat",
+    "jobs",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+LANGUAGE_CODE = "en-us"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+STORAGES = {
+    "default": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": DATA_DIR / "output", "file_permissions_mode": 0o600},
+    },
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
+}
+# Admin pages carry few static files; finding them in the packages spares users a collectstatic.
+WHITENOISE_USE_FINDERS = True
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_HSTS_SECONDS = 31536000 if HTTPS else 0
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+X_FRAME_OPTIONS = "DENY"
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["knox.auth.TokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.DjangoModelPermissions"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "EXCEPTION_HANDLER": "jobs.api.errors.explain",
+}
+REST_KNOX = {"TOKEN_TTL": None}
+
+CELERY_BROKER_URL = BROKER_URL
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_HEARTBEAT = 15
+CELERY_BROKER_TRANSPORT_OPTIONS = {"confirm_publish": True, "confirm_timeout": 5.0}
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_SERIALIZER = "json"
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_ACKS_LATE = False
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+# Hints stay out of Flower; runs send events of their own (jobs/services/running.py).
+CELERY_TASK_SEND_SENT_EVENT = False
+CELERY_TIMEZONE = "UTC"
+CELERY_ENABLE_UTC = True
+CELERY_BEAT_SCHEDULER = "jobs.beat:JobScheduler"
+CELERY_BEAT_MAX_LOOP_INTERVAL = 1.0
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": sys.stderr}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+}

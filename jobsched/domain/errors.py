@@ -1,0 +1,43 @@
+"""One hierarchy of errors. Each message is one sentence for the user: what is wrong and what to do."""
+
+from __future__ import annotations
+
+
+class JobschedError(Exception):
+    """Base of every error this project raises on purpose.
+
+    `transient` tells a caller whether the same call may work later, unchanged.
+    """
+
+    transient = False
+
+
+class InvalidInput(JobschedError):
+    """What the user gave cannot be accepted. `where` names the file, job and key, as far as known."""
+
+    def __init__(self, message: str, *, where: str = "") -> None:
+        super().__init__(f"{where}: {message}" if where else message)
+        self.message = message
+        self.where = where
+
+
+class NotFound(JobschedError):
+    """The job, run or schedule that was asked for does not exist."""
+
+
+class Conflict(JobschedError):
+    """The request contradicts the present state, e.g. retrying a run that is still running."""
+
+
+class Unavailable(JobschedError):
+    """A server that is needed cannot be reached now."""
+
+    transient = True
+
+
+class TimeLimitExceeded(JobschedError):
+    """Raised inside a Python callable when its soft time limit is reached, so that it can clean up."""
+
+
+class CancelRequested(JobschedError):
+    """Raised inside a Python callable when somebody asked for its run to be cancelled."""

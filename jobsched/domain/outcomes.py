@@ -1,0 +1,107 @@
+"""What an attempt came to. Values only: who records them and what happens next is decided elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self
+
+
+class Verdict(StrEnum):
+    """How one attempt ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    """Its worker died or lost its lease; whether the work took effect is unknown."""
+    HANDED_BACK = "handed_back"
+    """Its worker is stopping; the attempt is not counted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """One named part of an attempt: a step of a `steps` job, with its own output and duration."""
+
+    name: str
+    verdict: Verdict | None = None
+    exit_code: int | None = None
+    duration_seconds: float | None = None
+    output: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "verdict": self.verdict,
+            "exit_code": self.exit_code,
+            "duration_seconds": self.duration_seconds,
+            "output": self.output,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What an executor reports, and what the store records.
+
+    `reason` is one sentence for a person; `error` is the class name of an exception, for retry rules;
+    `retry_after_seconds` and `no_retry` are what the work itself asks for and overrule the job's policy.
+    """
+
+    verdict: Verdict
+    reason: str = ""
+    exit_code: int | None = None
+    http_status: int | None = None
+    error: str | None = None
+    result: Any = None
+    no_retry: bool = False
+    retry_after_seconds: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        return cls(**{**data, "verdict": Verdict(data["verdict"])})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Assignment:
+    """All that is needed to perform one attempt, and nothing that is secret. Sent to the child as JSON."""
+
+    run_id: int
+    attempt: int
+    project: str
+    job: str
+    kind: str
+    spec: dict[str, Any]
+    params: dict[str, Any] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+    timeout_seconds: float | None = None
+    grace_seconds: float = 10.0
+    scheduled_for: datetime | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        data = {name: getattr(self, name) for name in self.__slots__}
+        data["scheduled_for"] = self.scheduled_for.isoformat() if self.scheduled_for else None
+        return data
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        due = data.get("scheduled_for")
+        return cls(**{**data, "scheduled_for": datetime.fromisoformat(due) if due else None})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """What the engine returns for one attempt: the outcome and what was seen of it."""
+
+    outcome: Outcome
+    output: bytes = b""
+    """The combined stdout and stderr: all of it, or its head and tail with a marker between."""
+    output_total: int = 0
+    """How many bytes were written altogether."""
+    sections: tuple[Section, ...] = ()
+    killed: int = 0
+    """How many processes of the run had to be killed after its end or at its limit."""
