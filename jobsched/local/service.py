@@ -1,0 +1,60 @@
+"""What the local stack knows about one process: how to start it, when it is ready, how it is stopped."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from jobsched.domain.errors import JobschedError
+
+
+class StartFailed(JobschedError):
+    """A process of the local stack ended, or did not become ready in time."""
+
+
+DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
+"""Words before a command, so that it does not outlive the thread that starts it. They must come after words that
+change the user: the kernel forgets the wish at such a change."""
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """One process. `env` is its whole environment; secrets go there or into files, never into `argv`."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: Path
+    log: Path
+    is_ready: Callable[[], bool] | None = None
+    """Asks the process itself, e.g. by a connection; must answer quickly and not raise."""
+    ready_text: bytes | None = None
+    """A text in its log that says so, for processes that listen nowhere."""
+    before_start: Callable[[], None] = field(default=_nothing)
+    """Runs before each start, also before a restart; slow work is allowed."""
+    ready_within: timedelta = timedelta(seconds=60)
+    stop_signal: signal.Signals = signal.SIGTERM
+    grace: timedelta = timedelta(seconds=15)
+    """How long it may take to stop before it is killed."""
+
+
+def log_tail(log: Path, *, offset: int = 0, lines: int = 12) -> str:
+    """Return the last lines that were written to `log` after `offset` bytes."""
+    return "\n".join(text_since(log, offset).decode(errors="replace").splitlines()[-lines:])
+
+
+def text_since(log: Path, offset: int) -> bytes:
+    """Return what was written to `log` after `offset` bytes; nothing while the file does not exist."""
+    try:
+        with log.open("rb") as file:
+            file.seek(offset)
+            return file.read()
+    except FileNotFoundError:
+        return b""
