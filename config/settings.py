@@ -11,6 +11,8 @@
 | JOBSCHED_DATA_DIR | folder for run output and workspaces | .jobsched |
 | JOBSCHED_QUEUES | the queues that jobs may name, comma-separated | default |
 | JOBSCHED_LEASE_SECONDS, JOBSCHED_HEARTBEAT_SECONDS | how long a claim lasts without a sign of life; how often one is given | 30, 10 |
+| JOBSCHED_TASK_EVENTS | workers tell Flower of each run | true |
+| JOBSCHED_PREPARED_STATEMENTS | off behind a PgBouncer older than 1.21 in transaction mode | true |
 | JOBSCHED_LOG_LEVEL | logging level | INFO |
 """
 
@@ -39,6 +41,8 @@ try:
             "QUEUES": tuple(env.list("QUEUES", ["default"])),
             "LEASE_SECONDS": env.float("LEASE_SECONDS", 30.0),
             "HEARTBEAT_SECONDS": env.float("HEARTBEAT_SECONDS", 10.0),
+            "TASK_EVENTS": env.bool("TASK_EVENTS", True),
+            "PREPARED_STATEMENTS": env.bool("PREPARED_STATEMENTS", True),
             "WORKSPACE_DIR": DATA_DIR / "workspaces",
         }
         DATABASES = {"default": env.dj_db_url("DATABASE_URL", conn_health_checks=True)}
@@ -149,7 +153,16 @@ CELERY_BROKER_URL = BROKER_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_HEARTBEAT = 15
-CELERY_BROKER_TRANSPORT_OPTIONS = {"confirm_publish": True, "confirm_timeout": 5.0}
+CELERY_BROKER_CONNECTION_TIMEOUT = 2.0
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "confirm_publish": True,
+    "confirm_timeout": 2.0,
+    # A publish to a broker that is away fails at once: the run is in the database and the sweep sends a new hint.
+    "max_retries": 1,
+    "interval_start": 0.1,
+    "interval_step": 0.1,
+    "interval_max": 0.2,
+}
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_SERIALIZER = "json"
 CELERY_TASK_IGNORE_RESULT = True
@@ -158,6 +171,7 @@ CELERY_TASK_ACKS_LATE = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 # Hints stay out of Flower; runs send events of their own (jobs/services/running.py).
 CELERY_TASK_SEND_SENT_EVENT = False
+CELERY_WORKER_SEND_TASK_EVENTS = JOBSCHED["TASK_EVENTS"]
 CELERY_TIMEZONE = "UTC"
 CELERY_ENABLE_UTC = True
 CELERY_BEAT_SCHEDULER = "jobs.beat:JobScheduler"

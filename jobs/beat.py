@@ -1,0 +1,84 @@
+"""The scheduler class for `celery beat`: beat stays the process, `tick` is ours.
+
+Any number of beats may run. None leads: each tick looks for due rows that no other beat holds.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from celery.beat import Scheduler
+from django.db import DatabaseError, close_old_connections, connection
+from kombu.exceptions import OperationalError as BrokerError
+
+from jobs.services import recovery, scheduling
+
+logger = logging.getLogger(__name__)
+
+IDLE_SECONDS = 1.0
+"""The longest pause between two looks at the database: edits are seen, retries promoted and leases reaped by then."""
+SWEEP_SECONDS = 1.0
+"""How often hints are repeated for queues with work."""
+
+
+class JobScheduler(Scheduler):
+    """Serves every django-celery-beat PeriodicTask. Set it with `celery beat -S jobs.beat:JobScheduler`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.max_interval = min(self.max_interval or IDLE_SECONDS, IDLE_SECONDS)
+        self._swept_at = 0.0
+
+    def setup_schedule(self) -> None:
+        """Nothing is loaded: the rows stay in the database, however many there are."""
+
+    @property
+    def schedule(self) -> dict[str, Any]:
+        """Celery prints this at start; the schedules stand in the database."""
+        return {}
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        """Do all that is due. Return how many seconds may pass before the next look.
+
+        A database or broker that cannot be reached is logged in one line and tried again.
+        """
+        close_old_connections()
+        handled = sum(self._try(step) for step in (scheduling.tick, recovery.promote, recovery.reap))
+        if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
+            self._swept_at = time.monotonic()
+            self._try(recovery.sweep)
+        if handled:
+            return 0.0
+        return self._pause()
+
+    def _try(self, step: Callable[[], int | None]) -> int:
+        try:
+            return step() or 0
+        except DatabaseError as error:
+            connection.close()
+            logger.error("beat cannot use the database, trying again step=%s error=%s", step.__name__, error)
+        except (BrokerError, OSError) as error:
+            logger.error("beat cannot reach the broker, trying again step=%s error=%s", step.__name__, error)
+        return 0
+
+    def _pause(self) -> float:
+        try:
+            until_next = scheduling.seconds_to_next()
+        except DatabaseError:
+            connection.close()
+            return self.max_interval
+        return self.max_interval if until_next is None else max(0.0, min(until_next, self.max_interval))
+
+    def sync(self) -> None:
+        """Nothing is held back: each tick commits what it did."""
+
+    def close(self) -> None:
+        """Called when beat stops."""
+        connection.close()
+
+    @property
+    def info(self) -> str:
+        return "    . schedules -> the database, shared with any number of beats"

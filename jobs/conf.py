@@ -1,0 +1,45 @@
+"""The project's settings, read once and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conf:
+    """`settings.JOBSCHED` with types. All of it has defaults; see `config/settings.py` for the meaning."""
+
+    queues: tuple[str, ...]
+    lease: timedelta
+    heartbeat: timedelta
+    workspace_dir: Path
+    task_events: bool
+    prepared_statements: bool
+
+
+@cache
+def conf() -> Conf:
+    """Return the settings; raise ImproperlyConfigured with one sentence when they contradict each other."""
+    given = getattr(settings, "JOBSCHED", {})
+    result = Conf(
+        queues=tuple(given.get("QUEUES", ("default",))),
+        lease=timedelta(seconds=given.get("LEASE_SECONDS", 30.0)),
+        heartbeat=timedelta(seconds=given.get("HEARTBEAT_SECONDS", 10.0)),
+        workspace_dir=Path(given.get("WORKSPACE_DIR", Path(settings.BASE_DIR) / ".jobsched" / "workspaces")),
+        task_events=given.get("TASK_EVENTS", True),
+        prepared_statements=given.get("PREPARED_STATEMENTS", True),
+    )
+    if not result.queues:
+        raise ImproperlyConfigured("JOBSCHED['QUEUES'] is empty; name at least one queue, e.g. 'default'.")
+    if result.heartbeat * 2 > result.lease:
+        raise ImproperlyConfigured(
+            "JOBSCHED['HEARTBEAT_SECONDS'] must be at most half of JOBSCHED['LEASE_SECONDS'], "
+            "or one late heartbeat would lose every run."
+        )
+    return result

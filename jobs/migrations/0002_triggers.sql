@@ -1,0 +1,99 @@
+INSERT INTO jobs_project (name) VALUES ('default');
+
+-- Every change of a job keeps the former definition, whoever makes it: admin, ORM, bulk update or plain SQL.
+CREATE FUNCTION jobs_keep_definition() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    described jsonb := jsonb_build_object(
+        'kind', NEW.kind,
+        'spec', NEW.spec,
+        'queue', NEW.queue,
+        'priority', NEW.priority,
+        'timeout_seconds', extract(epoch FROM NEW.timeout),
+        'grace_seconds', extract(epoch FROM NEW.grace),
+        'retries', NEW.retries,
+        'on_lost', NEW.on_lost,
+        'env', NEW.env,
+        'params', NEW.params,
+        'in_process', NEW.in_process,
+        'description', NEW.description
+    );
+    latest jobs_definition%ROWTYPE;
+BEGIN
+    SELECT * INTO latest FROM jobs_definition WHERE job_id = NEW.id ORDER BY version DESC LIMIT 1;
+    IF FOUND AND latest.content = described THEN
+        NEW.definition_id := latest.id;
+    ELSE
+        INSERT INTO jobs_definition (job_id, version, content)
+        VALUES (NEW.id, coalesce(latest.version, 0) + 1, described)
+        RETURNING id INTO NEW.definition_id;
+    END IF;
+    RETURN NEW;
+END $$;
+
+CREATE TRIGGER jobs_keep_definition BEFORE INSERT OR UPDATE ON jobs_job
+    FOR EACH ROW EXECUTE FUNCTION jobs_keep_definition();
+
+-- Each PeriodicTask has our row beside it; a change of when it fires makes that row stale from this moment on.
+CREATE FUNCTION jobs_follow_periodic_task() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO jobs_schedule (periodic_task_id, cursor, anchor, stale)
+        VALUES (NEW.id, clock_timestamp(), clock_timestamp(), true)
+        ON CONFLICT (periodic_task_id) DO NOTHING;
+    ELSIF TG_OP = 'UPDATE' THEN
+        UPDATE jobs_schedule SET stale = true, next_fire_at = NULL, cursor = clock_timestamp()
+        WHERE periodic_task_id = NEW.id;
+    ELSE
+        DELETE FROM jobs_schedule WHERE periodic_task_id = OLD.id;
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER jobs_follow_periodic_task_made AFTER INSERT ON django_celery_beat_periodictask
+    FOR EACH ROW EXECUTE FUNCTION jobs_follow_periodic_task();
+CREATE TRIGGER jobs_follow_periodic_task_gone AFTER DELETE ON django_celery_beat_periodictask
+    FOR EACH ROW EXECUTE FUNCTION jobs_follow_periodic_task();
+CREATE TRIGGER jobs_follow_periodic_task_changed AFTER UPDATE ON django_celery_beat_periodictask
+    FOR EACH ROW
+    WHEN ((OLD.enabled, OLD.one_off, OLD.start_time, OLD.expires,
+           OLD.interval_id, OLD.crontab_id, OLD.clocked_id, OLD.solar_id)
+          IS DISTINCT FROM
+          (NEW.enabled, NEW.one_off, NEW.start_time, NEW.expires,
+           NEW.interval_id, NEW.crontab_id, NEW.clocked_id, NEW.solar_id))
+    EXECUTE FUNCTION jobs_follow_periodic_task();
+
+-- Schedules of django-celery-beat are shared by the tasks that name them.
+CREATE FUNCTION jobs_follow_shared_schedule() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format(
+        'UPDATE jobs_schedule s SET stale = true, next_fire_at = NULL, cursor = clock_timestamp()
+         FROM django_celery_beat_periodictask t WHERE t.id = s.periodic_task_id AND t.%I = $1', TG_ARGV[0])
+    USING NEW.id;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER jobs_follow_crontab AFTER UPDATE ON django_celery_beat_crontabschedule
+    FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*)
+    EXECUTE FUNCTION jobs_follow_shared_schedule('crontab_id');
+CREATE TRIGGER jobs_follow_interval AFTER UPDATE ON django_celery_beat_intervalschedule
+    FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*)
+    EXECUTE FUNCTION jobs_follow_shared_schedule('interval_id');
+CREATE TRIGGER jobs_follow_clocked AFTER UPDATE ON django_celery_beat_clockedschedule
+    FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*)
+    EXECUTE FUNCTION jobs_follow_shared_schedule('clocked_id');
+CREATE TRIGGER jobs_follow_solar AFTER UPDATE ON django_celery_beat_solarschedule
+    FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*)
+    EXECUTE FUNCTION jobs_follow_shared_schedule('solar_id');
+
+-- Tasks that were there before us.
+INSERT INTO jobs_schedule (periodic_task_id, cursor, anchor, stale)
+SELECT id, clock_timestamp(), clock_timestamp(), true FROM django_celery_beat_periodictask
+ON CONFLICT (periodic_task_id) DO NOTHING;
+
+-- Room on each page for HOT updates, and vacuum by rows touched rather than by the size of the table.
+ALTER TABLE jobs_run SET (
+    fillfactor = 70, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000,
+    autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0.02);
+ALTER TABLE jobs_schedule SET (
+    fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
+ALTER TABLE jobs_outputchunk SET (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000);

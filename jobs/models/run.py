@@ -1,0 +1,97 @@
+"""One occurrence of a job. The hot table: narrow rows, partial indexes, output and history elsewhere."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from jobs.models.job import Definition, Job
+from jobs.models.schedule import Schedule
+from jobsched.domain.states import ACTIVE, FINISHED, State
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    def active(self) -> RunQuerySet:
+        """Runs that have not ended."""
+        return self.filter(state__in=ACTIVE)
+
+    def finished(self) -> RunQuerySet:
+        """Runs that have ended, in whatever way."""
+        return self.filter(state__in=FINISHED)
+
+
+class Run(models.Model):
+    """A due instant of a schedule, or a request by a person, the API or code.
+
+    `attempt` counts every claim and never goes back: with `claim_token` it is the fence against a worker
+    that lost its claim. `handed_back` counts claims that a stopping worker returned; they are not held
+    against the job's retries.
+    """
+
+    class Trigger(models.TextChoices):
+        SCHEDULE = "schedule", "schedule"
+        REQUEST = "request", "request"
+        RETRY = "retry", "retry by hand"
+
+    job = models.ForeignKey(Job, on_delete=models.PROTECT, related_name="runs", db_index=False)
+    # History must never hold up an edit, and a deleted schedule must not take its runs along: no constraint.
+    definition = models.ForeignKey(
+        Definition, on_delete=models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False
+    )
+    schedule = models.ForeignKey(
+        Schedule, null=True, on_delete=models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False
+    )
+    scheduled_for = models.DateTimeField(null=True)
+    trigger = models.CharField(max_length=8, choices=Trigger.choices)
+    requested_by = models.CharField(max_length=150, blank=True, default="")
+    state = models.CharField(max_length=9, choices=[(s.value, s.value.replace("_", " ")) for s in State])
+    reason = models.TextField(blank=True, default="")
+    queue = models.CharField(max_length=63)
+    priority = models.SmallIntegerField()
+    run_at = models.DateTimeField(help_text="Not before this moment.")
+    params = models.JSONField(null=True)
+    in_process = models.BooleanField(default=False)
+    attempt = models.IntegerField(default=0)
+    handed_back = models.IntegerField(default=0)
+    claim_token = models.UUIDField(null=True)
+    lease_until = models.DateTimeField(null=True)
+    worker = models.CharField(max_length=200, null=True)
+    cancel_requested_at = models.DateTimeField(null=True)
+    cancel_requested_by = models.CharField(max_length=150, null=True)
+    created_at = models.DateTimeField(db_default=Now())
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["schedule", "scheduled_for"],
+                condition=Q(schedule__isnull=False),
+                name="jobs_run_one_per_instant",
+            ),
+            models.CheckConstraint(condition=Q(state__in=list(State)), name="jobs_run_known_state"),
+            models.CheckConstraint(
+                condition=Q(state="running", claim_token__isnull=False, lease_until__isnull=False)
+                | (~Q(state="running") & Q(claim_token=None, lease_until=None)),
+                name="jobs_run_running_means_claimed",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=FINISHED, finished_at__isnull=False)
+                | Q(state__in=ACTIVE, finished_at__isnull=True),
+                name="jobs_run_finished_has_its_time",
+            ),
+        ]
+        indexes = [
+            # The order of claims. Heartbeats touch no indexed column, so that their updates stay HOT.
+            models.Index("queue", F("priority").desc(), "run_at", "id", condition=Q(state="queued"), name="jobs_run_claim"),
+            models.Index(fields=["run_at"], condition=Q(state="scheduled"), name="jobs_run_promote"),
+            models.Index(fields=["id"], condition=Q(state="running"), name="jobs_run_running"),
+            models.Index(F("job"), F("id").desc(), name="jobs_run_of_job"),
+        ]
+
+    def __str__(self) -> str:
+        return f"run {self.pk} of {self.job}"

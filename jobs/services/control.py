@@ -1,0 +1,152 @@
+"""What people and programs ask of jobs and runs: run now, cancel, retry, pause, resume."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from jobs import messages
+from jobs.models import Job, Run
+from jobs.store import births, control
+from jobs.store.births import Birth
+from jobs.store.session import django_connection
+from jobsched.domain.errors import Conflict, InvalidInput, NotFound
+from jobsched.domain.states import FINISHED, State
+
+logger = logging.getLogger(__name__)
+
+
+def find(job: str, *, project: str = "default") -> Job:
+    """Return a job by name. Raises NotFound."""
+    try:
+        return Job.objects.current().select_related("project").get(project__name=project, name=job)
+    except Job.DoesNotExist:
+        raise NotFound(f"There is no job '{job}' in project '{project}'.") from None
+
+
+def trigger(
+    *,
+    job: str,
+    project: str = "default",
+    actor: str,
+    params: dict[str, Any] | None = None,
+    priority: int | None = None,
+    at: datetime | None = None,
+) -> Run:
+    """Request a run of a job, now or at a moment, with parameters laid over the job's own. Return the run.
+
+    A paused job can be requested: pausing holds its schedule, not people. Raises NotFound and InvalidInput.
+    """
+    return trigger_many(job=job, project=project, actor=actor, params=params, priority=priority, at=at, count=1)[0]
+
+
+def trigger_many(
+    *,
+    job: str,
+    count: int,
+    project: str = "default",
+    actor: str,
+    params: dict[str, Any] | None = None,
+    priority: int | None = None,
+    at: datetime | None = None,
+) -> list[Run]:
+    """Request `count` runs of a job in one transaction. See `trigger`."""
+    if params is not None and not isinstance(params, dict):
+        raise InvalidInput('params must be a JSON object, for instance {"customer": 7}.')
+    if priority is not None and not 0 <= priority <= 9:
+        raise InvalidInput(f"priority must be 0 to 9, not {priority}.")
+    if at is not None and at.tzinfo is None:
+        raise InvalidInput("at must name its time zone, for instance 2026-12-01T03:00:00Z.")
+    found = find(job, project=project)
+    birth = Birth(
+        job_id=found.pk,
+        trigger=Run.Trigger.REQUEST,
+        requested_by=actor,
+        params=params or None,
+        priority=priority,
+        not_before=at,
+    )
+    return _make([birth] * count)
+
+
+def retry(run_id: int, *, actor: str) -> Run:
+    """Request a new run like one that ended: the same definition, parameters and priority.
+
+    Raises NotFound, and Conflict while the run has not ended.
+    """
+    old = run(run_id)
+    if old.state not in FINISHED:
+        raise Conflict(f"Run {run_id} is {old.state}; it can be retried once it has ended.")
+    return _make(
+        [
+            Birth(
+                job_id=old.job_id,
+                trigger=Run.Trigger.RETRY,
+                requested_by=actor,
+                params=old.params,
+                priority=old.priority,
+                definition_id=old.definition_id,
+            )
+        ]
+    )[0]
+
+
+def _make(wanted: list[Birth]) -> list[Run]:
+    with transaction.atomic():
+        born = births.create(django_connection, wanted)
+        messages.hint_on_commit(Counter(b.queue for b in born if b.state is State.QUEUED))
+    found = Run.objects.select_related("job__project").in_bulk([b.id for b in born])
+    return [found[b.id] for b in born]
+
+
+def run(run_id: int) -> Run:
+    """Return a run. Raises NotFound."""
+    try:
+        return Run.objects.select_related("job__project").get(pk=run_id)
+    except Run.DoesNotExist:
+        raise NotFound(f"There is no run {run_id}.") from None
+
+
+def cancel(run_ids: Iterable[int], *, actor: str) -> dict[int, State]:
+    """Cancel runs: waiting ones end at once, running ones are asked to end. Return the state of each active one.
+
+    The request is recorded before workers are told, so that it holds even if none can be reached now.
+    """
+    ids = list(run_ids)
+    with transaction.atomic():
+        states = control.cancel(django_connection, ids, actor=actor)
+        if State.RUNNING in states.values():
+            transaction.on_commit(messages.look, robust=True)
+    logger.info("cancel requested runs=%s actor=%s", sorted(states), actor)
+    return states
+
+
+def cancel_one(run_id: int, *, actor: str) -> Run:
+    """Cancel one run. Raises NotFound, and Conflict when it has ended already."""
+    found = run(run_id)
+    if run_id not in cancel([run_id], actor=actor):
+        found.refresh_from_db()
+        raise Conflict(f"Run {run_id} has already ended: it {_ended(found)}.")
+    found.refresh_from_db()
+    return found
+
+
+def _ended(found: Run) -> str:
+    return {State.TIMED_OUT: "timed out", State.CANCELLED: "was cancelled", State.SKIPPED: "was skipped"}.get(
+        State(found.state), found.state
+    )
+
+
+def pause(job: Job) -> bool:
+    """Hold a job's schedule: due instants become skipped runs. Return whether it was not paused before."""
+    return bool(Job.objects.filter(pk=job.pk, paused=False).update(paused=True))
+
+
+def resume(job: Job) -> bool:
+    """Let a job's schedule fire again. Return whether it was paused before."""
+    return bool(Job.objects.filter(pk=job.pk, paused=True).update(paused=False))

@@ -1,0 +1,84 @@
+"""What no living worker can do for itself: expired leases, due retries, hints that got lost."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from django.db import transaction
+
+from jobs import messages
+from jobs.conf import conf
+from jobsched.domain.content import Content
+from jobs.store import claims, recovery
+from jobs.store.claims import Settlement
+from jobs.store.recovery import Expired
+from jobs.store.session import django_connection
+from jobsched.domain.outcomes import Outcome, Verdict
+from jobsched.domain.retry import decide
+from jobsched.domain.states import State
+
+logger = logging.getLogger(__name__)
+
+BATCH = 1000
+SWEEP_HINTS = 4
+"""Hints a second for a queue with work: idle slots wake within a second even if every hint was lost."""
+
+
+def promote() -> int:
+    """Queue scheduled runs whose time has come, and hint. Return how many."""
+    with transaction.atomic():
+        moved = Counter(recovery.promote_due(django_connection, limit=BATCH))
+        messages.hint_on_commit(moved)
+    return moved.total()
+
+
+def reap(*, unit: Callable[[], float] = random.random) -> int:
+    """End attempts whose lease has expired, and retry or fail their runs. Return how many."""
+    with transaction.atomic():
+        expired = recovery.lock_expired(django_connection, limit=BATCH)
+        now = datetime.now(UTC)
+        claims.settle_and_claim(
+            django_connection, [lost(e, now=now, unit=unit()) for e in expired], None, actor="beat"
+        )
+    for e in expired:
+        logger.warning("lease expired run=%d attempt=%d worker=%s", e.claim.run_id, e.claim.attempt, e.worker)
+    return len(expired)
+
+
+def lost(expired: Expired, *, now: datetime, unit: float) -> Settlement:
+    """Decide what becomes of a run whose worker was lost."""
+    claim = expired.claim
+    content = Content.from_json(expired.content)
+    reason = f"its worker {expired.worker} was lost: no sign of life within the lease"
+    decision = decide(
+        content.retries,
+        outcome=Outcome(verdict=Verdict.LOST, reason=reason),
+        tries=claim.tries,
+        now=now,
+        unit=unit,
+        on_lost=content.on_lost,
+    )
+    return Settlement(
+        run_id=claim.run_id,
+        attempt=claim.attempt,
+        token=claim.token,
+        after=State.SCHEDULED if decision.again else State.FAILED,
+        reason=decision.reason,
+        again_in_seconds=(decision.at - now).total_seconds() if decision.at else None,
+        verdict=Verdict.LOST,
+        attempt_reason=reason,
+        output=expired.output.decode("utf-8", "replace").replace("\0", "\ufffd"),
+        output_total=len(expired.output),
+        flushed=bool(expired.output),
+    )
+
+
+def sweep() -> None:
+    """Hint again for every queue in which a run waits."""
+    waiting = recovery.queues_with_work(django_connection, conf().queues)
+    if waiting:
+        messages.hint(dict.fromkeys(waiting, SWEEP_HINTS))

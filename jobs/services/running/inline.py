@@ -1,0 +1,200 @@
+"""Perform trusted callables in the slot itself: thousands a second, at the price of isolation.
+
+A second thread watches. It renews the leases of a batch that takes long, hands back what has not begun
+when one run holds up the rest, and enforces time limits: first by an exception in the callable, then, since
+nothing can end a thread from outside, by ending the slot, which Celery replaces.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import threading
+import time
+from collections import deque
+from datetime import UTC, datetime
+from types import FrameType
+
+from jobs import worker
+from jobs.conf import conf
+from jobs.services.running.settling import settle
+from jobs.services.running.slot import SlotProcess, deadline_seconds
+from jobs.store import claims as store
+from jobs.store.claims import Claim, Settlement
+from jobs.store.session import Session
+from jobsched.domain.errors import CancelRequested, TimeLimitExceeded, Unavailable
+from jobsched.domain.outcomes import Outcome, Verdict
+from jobsched.executors.python import perform_in_process
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.25
+HOLD_UP_SECONDS = 1.0
+"""A run that takes longer than this must not make the rest of its batch wait."""
+
+_STOPPING = Outcome(verdict=Verdict.HANDED_BACK, reason="the worker is stopping")
+_HELD_UP = Outcome(verdict=Verdict.HANDED_BACK, reason="a longer run held up its batch")
+
+
+def perform_inline(slot: SlotProcess, claims: list[Claim]) -> list[Settlement]:
+    """Perform claimed in-process runs one after the other and decide what their outcomes mean."""
+    return _inline_of_this_process(slot).perform(claims)
+
+
+_inline: Inline | None = None
+
+
+def _inline_of_this_process(slot: SlotProcess) -> Inline:
+    global _inline
+    if _inline is None:
+        _inline = Inline(slot)
+    return _inline
+
+
+class Inline:
+    """One batch at a time, and the thread that watches it."""
+
+    def __init__(self, slot: SlotProcess) -> None:
+        self._slot = slot
+        self._lock = threading.Lock()
+        self._waiting: deque[Claim] = deque()
+        self._ended: list[Settlement] = []
+        self._current: Claim | None = None
+        self._current_began = 0.0
+        self._interrupt: type[Exception] | None = None
+        self._renewed_at = 0.0
+        self._busy = threading.Event()
+        signal.signal(signal.SIGALRM, self._raise_in_callable)
+        threading.Thread(target=self._watch, name="inline-watch", daemon=True).start()
+
+    def perform(self, claims: list[Claim]) -> list[Settlement]:
+        """Perform a batch. What was handed back meanwhile is recorded already and missing from the answer."""
+        for claim in claims:
+            self._slot.content(claim)  # loaded here: the watching thread must not use the slot's session
+        with self._lock:
+            self._waiting.extend(claims)
+            self._ended = []
+            self._renewed_at = self._slot.claimed_at
+        self._busy.set()
+        while (claim := self._next()) is not None:
+            self._perform_one(claim)
+        self._busy.clear()
+        return self._ended
+
+    def _next(self) -> Claim | None:
+        with self._lock:
+            if not self._waiting:
+                return None
+            claim = self._waiting.popleft()
+            self._interrupt = None
+            self._current_began = time.monotonic()
+            self._current = None if worker.stopping() else claim
+        return claim
+
+    def _perform_one(self, claim: Claim) -> None:
+        content = self._slot.content(claim)[2]
+        outcome = _STOPPING
+        if self._current is not None:
+            try:
+                try:
+                    outcome = perform_in_process(self._slot.assignment(claim))
+                finally:
+                    self._current = None  # from here on the signal raises nothing
+            except (TimeLimitExceeded, CancelRequested) as error:
+                # The signal came between the callable's end and the line above.
+                outcome = Outcome(verdict=Verdict.FAILED, reason=str(error))
+        with self._lock:
+            if self._interrupt is not None:
+                outcome = self._interrupted(content.timeout_seconds)
+            self._ended.append(
+                settle(claim, content, outcome, now=datetime.now(UTC), unit=random.random())  # noqa: S311 - jitter
+            )
+
+    def _interrupted(self, timeout_seconds: float | None) -> Outcome:
+        if self._interrupt is CancelRequested:
+            return Outcome(verdict=Verdict.CANCELLED, reason="cancelled while it ran")
+        return Outcome(
+            verdict=Verdict.TIMED_OUT, reason=f"ran longer than its limit of {timeout_seconds:g} s"
+        )
+
+    def _raise_in_callable(self, signum: int, frame: FrameType | None) -> None:
+        """In the main thread, on SIGALRM from the watching thread."""
+        if self._current is not None and self._interrupt is not None:
+            raise self._interrupt(
+                "the run's time limit was reached" if self._interrupt is TimeLimitExceeded else "the run was cancelled"
+            )
+
+    def _watch(self) -> None:
+        session = Session()
+        while True:
+            self._busy.wait()
+            time.sleep(LOOK_SECONDS)
+            if self._busy.is_set():
+                try:
+                    self._look(session, time.monotonic())
+                except Unavailable as error:
+                    logger.warning("in-process batch not renewed error=%s", error)
+                    if time.monotonic() > self._renewed_at + deadline_seconds():
+                        self._end_slot(session, None)
+
+    def _look(self, session: Session, now: float) -> None:
+        with self._lock:
+            current, took = self._current, now - self._current_began
+            if current is None:
+                return
+            held_up = list(self._waiting) if took > HOLD_UP_SECONDS else []
+            if held_up:
+                self._waiting.clear()
+        if held_up:
+            back = [
+                settle(c, self._slot.content(c)[2], _HELD_UP, now=datetime.now(UTC), unit=0.0) for c in held_up
+            ]
+            store.settle_and_claim(session, back, None, actor=self._slot.name)
+        content = self._slot.content(current)[2]
+        if content.timeout_seconds is not None and took > content.timeout_seconds:
+            self._interrupt_current(current, TimeLimitExceeded)
+            if took > content.timeout_seconds + content.grace_seconds:
+                self._end_slot(session, current)
+        if now - self._renewed_at > conf().heartbeat.total_seconds():
+            self._renew(session, current)
+
+    def _renew(self, session: Session, current: Claim) -> None:
+        sent = time.monotonic()
+        with self._lock:
+            batch = [current, *self._waiting]
+        standing = store.heartbeat(session, batch, lease=conf().lease)
+        if current.run_id not in standing:
+            logger.error("in-process run lost its lease, ending the slot run=%d", current.run_id)
+            self._end_slot(session, None)
+        self._renewed_at = sent
+        if standing[current.run_id]:
+            self._interrupt_current(current, CancelRequested)
+
+    def _interrupt_current(self, claim: Claim, error: type[Exception]) -> None:
+        with self._lock:
+            if self._current is not claim or self._interrupt is not None:
+                return
+            self._interrupt = error
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+
+    def _end_slot(self, session: Session, overran: Claim | None) -> None:
+        """Record what ended, and the run that does not end, then end this process. Never returns."""
+        with self._lock:
+            ended, self._ended = self._ended, []
+            back, waiting = [], list(self._waiting)
+            if overran is not None:
+                content = self._slot.content(overran)[2]
+                outcome = Outcome(
+                    verdict=Verdict.TIMED_OUT,
+                    reason=f"ran longer than its limit of {content.timeout_seconds:g} s and could not be "
+                    "interrupted; its slot was ended",
+                )
+                ended.append(settle(overran, content, outcome, now=datetime.now(UTC), unit=random.random()))  # noqa: S311
+            back = [settle(c, self._slot.content(c)[2], _HELD_UP, now=datetime.now(UTC), unit=0.0) for c in waiting]
+            try:
+                store.settle_and_claim(session, ended + back, None, actor=self._slot.name)
+            finally:
+                logger.error("slot ended: an in-process run could not be interrupted")
+                os._exit(70)

@@ -1,0 +1,73 @@
+"""Perform one run in a process of its own. The slot supervises: output, heartbeats, limits, cancel."""
+
+from __future__ import annotations
+
+import random
+import time
+from datetime import UTC, datetime
+
+from jobs import worker
+from jobs.conf import conf
+from jobs.services.running.settling import settle, with_output
+from jobs.services.running.slot import SlotProcess, deadline_seconds
+from jobs.store import claims as store
+from jobs.store.claims import Claim, Settlement
+from jobsched.domain.outcomes import Verdict
+from jobsched.engine import Pulse
+
+_EVENTS = {Verdict.SUCCEEDED: "succeeded", Verdict.CANCELLED: "revoked", Verdict.HANDED_BACK: "retried"}
+
+
+def perform_isolated(slot: SlotProcess, claim: Claim) -> Settlement:
+    """Perform a claimed run and decide what its outcome means."""
+    project, job, content = slot.content(claim)
+    watch = ClaimWatch(slot, claim)
+    slot.events.send("received", run_id=claim.run_id, name=job, args="()", kwargs="{}", retries=claim.tries - 1)
+    slot.events.send("started", run_id=claim.run_id)
+    began = time.monotonic()
+
+    report = slot.engine.perform(slot.assignment(claim), watch, deadline=slot.lease_deadline())
+
+    outcome = report.outcome
+    slot.events.send(
+        _EVENTS.get(outcome.verdict, "failed"),
+        run_id=claim.run_id,
+        runtime=time.monotonic() - began,
+        result=outcome.reason or outcome.verdict,
+        exception=outcome.reason,
+        traceback="",
+    )
+    settlement = settle(claim, content, outcome, now=datetime.now(UTC), unit=random.random())  # noqa: S311 - jitter
+    return with_output(settlement, report, flushed=watch.flushed > 0)
+
+
+class ClaimWatch:
+    """What the engine asks while a run is under way, answered by the database."""
+
+    def __init__(self, slot: SlotProcess, claim: Claim) -> None:
+        self.heartbeat_seconds = conf().heartbeat.total_seconds()
+        self.flushed = 0
+        self._slot = slot
+        self._claim = claim
+        self._looks = worker.looks()
+
+    def heartbeat(self) -> Pulse:
+        """Renew the lease. Raises Unavailable when the database cannot be reached."""
+        sent = time.monotonic()
+        standing = store.heartbeat(self._slot.session, [self._claim], lease=conf().lease)
+        return Pulse(
+            deadline=sent + deadline_seconds(),
+            lost=self._claim.run_id not in standing,
+            cancel_requested=standing.get(self._claim.run_id, False),
+            stopping=worker.stopping(),
+        )
+
+    def nudged(self) -> bool:
+        """Tell whether there is reason to ask the database before the next heartbeat is due."""
+        before, self._looks = self._looks, worker.looks()
+        return before != self._looks or worker.stopping()
+
+    def flush(self, chunk: bytes) -> None:
+        """Keep new output where people can follow it."""
+        store.append_output(self._slot.session, self._claim, start=self.flushed, data=chunk)
+        self.flushed += len(chunk)

@@ -1,0 +1,105 @@
+"""Decide what an ended attempt means for its run. A value comes out; one statement carries it out."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+
+from jobs.store.claims import Claim, Settlement
+from jobsched.domain.content import Content
+from jobsched.domain.outcomes import Outcome, Report, Verdict
+from jobsched.domain.retry import decide
+from jobsched.domain.states import State
+
+logger = logging.getLogger(__name__)
+
+INLINE_OUTPUT_BYTES = 64 * 1024
+EXCERPT_BYTES = 8 * 1024
+
+_ENDS = {
+    Verdict.SUCCEEDED: State.SUCCEEDED,
+    Verdict.FAILED: State.FAILED,
+    Verdict.TIMED_OUT: State.TIMED_OUT,
+    Verdict.CANCELLED: State.CANCELLED,
+    Verdict.LOST: State.FAILED,
+    Verdict.HANDED_BACK: State.QUEUED,
+}
+
+
+def settle(claim: Claim, content: Content, outcome: Outcome, *, now: datetime, unit: float) -> Settlement:
+    """Decide where the run goes: its end, another attempt after a backoff, or back to its queue."""
+    after, reason, again_in = _ENDS[outcome.verdict], outcome.reason, None
+    if outcome.verdict in (Verdict.FAILED, Verdict.TIMED_OUT, Verdict.LOST):
+        decision = decide(
+            content.retries, outcome=outcome, tries=claim.tries, now=now, unit=unit, on_lost=content.on_lost
+        )
+        reason = decision.reason or reason
+        if decision.again and decision.at:
+            after, again_in = State.SCHEDULED, (decision.at - now).total_seconds()
+    return Settlement(
+        run_id=claim.run_id,
+        attempt=claim.attempt,
+        token=claim.token,
+        after=after,
+        reason=storable(reason),
+        again_in_seconds=again_in,
+        verdict=outcome.verdict,
+        attempt_reason=storable(outcome.reason),
+        handed_back=outcome.verdict is Verdict.HANDED_BACK,
+        exit_code=outcome.exit_code,
+        http_status=outcome.http_status,
+        error=outcome.error,
+        result=_storable_json(outcome.result),
+    )
+
+
+def with_output(settlement: Settlement, report: Report, *, flushed: bool) -> Settlement:
+    """Add what the attempt printed: in the row when it is short, else in the object store."""
+    output, key = report.output, None
+    if len(output) > INLINE_OUTPUT_BYTES:
+        output, key = _kept_apart(settlement, output)
+    return replace(
+        settlement,
+        output=storable(output.decode("utf-8", "replace")),
+        output_key=key,
+        output_total=report.output_total,
+        sections=[section.to_json() for section in report.sections] or None,
+        killed=report.killed,
+        flushed=flushed,
+    )
+
+
+def _kept_apart(settlement: Settlement, output: bytes) -> tuple[bytes, str | None]:
+    name = f"runs/{settlement.run_id // 10_000}/{settlement.run_id}-{settlement.attempt}.log"
+    excerpt = output[-EXCERPT_BYTES:]
+    try:
+        return excerpt, default_storage.save(name, ContentFile(output))
+    except OSError as error:
+        logger.exception("output store refused run=%d", settlement.run_id)
+        return f"[only the end is kept: the output store refused it: {error}]\n".encode() + excerpt, None
+
+
+def storable(text: str) -> str:
+    """Return text as PostgreSQL can hold it: no NUL, no lone surrogates."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def _storable_json(value: Any) -> Any:
+    """A result whose text PostgreSQL's jsonb would refuse is cleaned; all else passes as it is."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = json.dumps(value)
+    if "\\u0000" in text or "\\ud" in text.lower():
+        return json.loads(
+            json.dumps(value, ensure_ascii=False)
+            .replace("\\u0000", "\ufffd")
+            .encode("utf-8", "replace")
+            .decode("utf-8")
+        )
+    return value

@@ -1,0 +1,131 @@
+"""What a slot keeps from hint to hint: its database session, its engine, its line to Flower."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from uuid import uuid4
+
+from django.db import connections
+
+from jobs import messages, worker
+from jobs.conf import conf
+from jobs.store import claims as store
+from jobs.store.claims import Claim, ClaimRequest, Settled, Settlement
+from jobs.store.session import Session
+from jobsched.domain.content import Content
+from jobsched.domain.errors import Unavailable
+from jobsched.domain.outcomes import Assignment
+from jobsched.engine import Slot
+
+logger = logging.getLogger(__name__)
+
+DOUBT_SECONDS = 600.0
+"""How long a slot keeps a result it cannot record: an outage of the database may last minutes."""
+
+
+class SlotProcess:
+    """One pool child of a Celery worker."""
+
+    def __init__(self, *, hostname: str) -> None:
+        self.name = f"{hostname}/{os.getpid()}"
+        self.session = Session()
+        self.events = messages.Events(hostname=hostname, enabled=conf().task_events)
+        self.claimed_at = 0.0
+        """Monotonic time at which the present claims were asked for: their leases ended no sooner than counted from it."""
+        self._contents: dict[int, tuple[str, str, Content]] = {}
+
+    @cached_property
+    def engine(self) -> Slot:
+        """The supervisor of child processes, made when the first run needs one."""
+        return Slot(workspace_dir=conf().workspace_dir, after_fork=self._after_fork)
+
+    def _after_fork(self) -> None:
+        """In a run's child: forget the slot's connections without a word on their sockets."""
+        self.session.forget()
+        for connection in connections.all(initialized_only=True):
+            connection.connection = None
+
+    def lease_deadline(self) -> float:
+        """The monotonic moment by which the present claims must have been renewed, or their work be dead."""
+        return self.claimed_at + deadline_seconds()
+
+    def record(self, settlements: Sequence[Settlement], *, claim_from: str | None, limit: int = 1) -> list[Claim]:
+        """Record ended attempts and claim the next runs, in one commit. Return the claims in order of work."""
+        request = claim_from and ClaimRequest(
+            token=uuid4(), queue=claim_from, limit=limit, worker=self.name, lease=conf().lease
+        )
+        self.claimed_at = time.monotonic()
+        try:
+            settled = store.settle_and_claim(self.session, settlements, request or None, actor=self.name)
+        except Unavailable as error:
+            logger.warning("record in doubt, asking again error=%s", error)
+            settled = self._after_doubt(settlements, request or None)
+        for settlement in settlements:
+            if settlement.run_id not in settled.recorded:
+                logger.warning(
+                    "result refused: claim was lost run=%d attempt=%d", settlement.run_id, settlement.attempt
+                )
+        return settled.claims
+
+    def _after_doubt(self, settlements: Sequence[Settlement], request: ClaimRequest | None) -> Settled:
+        """A failed commit may have committed: look the claim tokens up, and record what still stands open."""
+        give_up = time.monotonic() + DOUBT_SECONDS
+        pause = 0.1
+        while True:
+            try:
+                still_open = store.unsettled(self.session, settlements) if settlements else []
+                again = store.settle_and_claim(self.session, still_open, None, actor=self.name)
+                open_ids = {s.run_id for s in still_open}
+                recorded = {s.run_id: s.after for s in settlements if s.run_id not in open_ids}
+                claims = store.claimed_as(self.session, request) if request else []
+                return Settled(recorded=recorded | again.recorded, claims=claims)
+            except Unavailable:
+                # Without results to record there is nothing to wait for: a claim nobody knows of expires.
+                if time.monotonic() > give_up or not settlements or worker.stopping():
+                    logger.error("gave up recording runs=%s", [s.run_id for s in settlements])
+                    return Settled(recorded={s.run_id: s.after for s in settlements})
+                time.sleep(pause)
+                pause = min(pause * 2, 5.0)
+
+    def content(self, claim: Claim) -> tuple[str, str, Content]:
+        """Return project name, job name and definition of a claimed run. Definitions never change: cached."""
+        known = self._contents.get(claim.definition_id)
+        if known is None:
+            project, job, data = store.definition(self.session, claim.definition_id)
+            if len(self._contents) > 10_000:
+                self._contents.clear()
+            known = self._contents[claim.definition_id] = project, job, Content.from_json(data)
+        return known
+
+    def assignment(self, claim: Claim) -> Assignment:
+        """Return what an executor is given for a claimed run."""
+        project, job, content = self.content(claim)
+        return Assignment(
+            run_id=claim.run_id,
+            attempt=claim.attempt,
+            project=project,
+            job=job,
+            kind=content.kind,
+            spec=content.spec,
+            params={**content.params, **(claim.params or {})},
+            env=content.env,
+            timeout_seconds=content.timeout_seconds,
+            grace_seconds=content.grace_seconds,
+            scheduled_for=claim.scheduled_for,
+        )
+
+    def close(self) -> None:
+        """End the engine's processes and close the session."""
+        if "engine" in self.__dict__:
+            self.engine.close()
+        self.session.close()
+
+
+def deadline_seconds() -> float:
+    """How long after a renewal was sent the work must be dead if no other followed: the lease less a margin."""
+    lease = conf().lease.total_seconds()
+    return lease - max(1.0, lease / 10)

@@ -1,0 +1,53 @@
+"""The screen on which one run can be followed. `work` is called by a hint, in a Celery pool child: a *slot*."""
+
+from __future__ import annotations
+
+import time
+
+from jobs import messages, worker
+from jobs.services.running.inline import perform_inline
+from jobs.services.running.isolated import perform_isolated
+from jobs.services.running.slot import SlotProcess
+from jobs.store.claims import Claim, Settlement
+
+TURN_SECONDS = 5.0
+"""How long a slot stays with one queue while that has work; then the hints of other queues get their turn."""
+PACE_SECONDS = 0.05
+"""Claim as many in-process runs at once as took this long lately: few commits, and nobody waits long for them."""
+BATCH_LIMIT = 200
+
+_slot: SlotProcess | None = None
+
+
+def work(queue: str, *, hostname: str) -> None:
+    """Perform runs of `queue` until it is empty, this slot's turn is over, or its worker is stopping."""
+    slot = _slot_of_this_process(hostname)
+    turn_ends = time.monotonic() + TURN_SECONDS
+    claims = slot.record([], claim_from=queue, limit=1)
+    while claims:
+        began = time.monotonic()
+        settlements = perform(slot, claims)
+        goes_on = time.monotonic() < turn_ends and not worker.stopping()
+        limit = pace(len(claims), time.monotonic() - began) if claims[0].in_process else 1
+        claims = slot.record(settlements, claim_from=queue if goes_on else None, limit=limit)
+        if not goes_on:
+            messages.hint({queue: 1})  # somebody else goes on where this slot stops
+
+
+def perform(slot: SlotProcess, claims: list[Claim]) -> list[Settlement]:
+    """Perform what was claimed: one run in a process of its own, or a batch of trusted callables right here."""
+    if claims[0].in_process:
+        return perform_inline(slot, claims)
+    return [perform_isolated(slot, claim) for claim in claims]
+
+
+def pace(performed: int, seconds: float) -> int:
+    """Return how many in-process runs to claim next, given how long the last batch took."""
+    return max(1, min(BATCH_LIMIT, performed * 4, int(PACE_SECONDS * performed / max(seconds, 1e-6))))
+
+
+def _slot_of_this_process(hostname: str) -> SlotProcess:
+    global _slot
+    if _slot is None:
+        _slot = SlotProcess(hostname=hostname)
+    return _slot

@@ -1,0 +1,198 @@
+"""Turn due instants into runs. Any number of beats may call `tick` at once: rows decide, not processes."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from django.db import transaction
+
+from jobs import messages
+from jobs.models import Run
+from jobs.store import births, schedules
+from jobs.store.births import Birth
+from jobs.store.schedules import Advance, Entry, Rule
+from jobs.store.session import django_connection
+from jobsched.domain.states import State
+from jobsched.domain.timetables import Crontab, Every, Once, Timetable
+
+logger = logging.getLogger(__name__)
+
+BATCH: Final = 500
+"""Schedules in one transaction: enough to spread its cost, few enough that other beats find some too."""
+LATE: Final = timedelta(minutes=1)
+"""An instant this late is still fired as if on time; beats that were away for longer have misfired."""
+CATCH_UP_WINDOW: Final = timedelta(days=1)
+"""Of the instants missed while no beat ran, the latest is fired if it is younger than this."""
+COUNT_LIMIT: Final = 100_000
+"""Missed instants are counted up to here; a second-by-second schedule misses as many in a day."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fires:
+    """What became of the due instants of one schedule."""
+
+    fire: tuple[datetime, ...]
+    missed: tuple[datetime, datetime, int] | None
+    """first, last, how many"""
+    next_fire_at: datetime | None
+
+
+def tick() -> int:
+    """Look at edited schedules, then fire what is due. Return how many schedules were handled.
+
+    Runs are inserted and their schedules advanced in one transaction; hints follow its commit.
+    """
+    return refresh_edited() + fire_due()
+
+
+def refresh_edited(*, limit: int = BATCH) -> int:
+    """Work out the next instant of schedules that were made or edited. Return how many there were."""
+    with transaction.atomic():
+        entries = schedules.lock_stale(django_connection, limit=limit)
+        schedules.advance(
+            django_connection,
+            [Advance(id=e.id, cursor=e.cursor, next_fire_at=first_fire(e)) for e in entries],
+        )
+    return len(entries)
+
+
+def fire_due(*, limit: int = BATCH) -> int:
+    """Make the runs of due schedules, or send the messages of those that name plain Celery tasks."""
+    with transaction.atomic():
+        entries = schedules.lock_due(django_connection, limit=limit)
+        plans = [(entry, due(entry)) for entry in entries]
+        born = births.create(
+            django_connection,
+            [birth for entry, fires in plans if entry.job_id for birth in _births(entry, entry.job_id, fires)],
+        )
+        schedules.advance(django_connection, [_advance(entry, fires) for entry, fires in plans])
+        # Sent before the commit: if the broker refuses, the rollback keeps the instants due and the next
+        # tick tries again. A plain Celery task may so be sent twice, and is never lost.
+        for entry, fires in plans:
+            if entry.job_id is None and fires.fire:
+                messages.send(entry.message)
+        messages.hint_on_commit(Counter(run.queue for run in born if run.state is State.QUEUED))
+    if entries:
+        logger.info("fired schedules=%d runs=%d", len(entries), len(born))
+    return len(entries)
+
+
+def seconds_to_next() -> float | None:
+    """Return how long until the next schedule or waiting run is due (negative when overdue), if any is."""
+    return schedules.seconds_to_next(django_connection)
+
+
+def first_fire(entry: Entry) -> datetime | None:
+    """Return the first instant of a schedule after those it is accounted for, or None when there is none."""
+    return next_fire(entry, after=entry.cursor) if entry.enabled else None
+
+
+def next_fire(entry: Entry, *, after: datetime) -> datetime | None:
+    """Return the first instant strictly after `after`, within the schedule's start and end."""
+    rule = entry.rule
+    if rule.start_time and rule.start_time > after:
+        after = rule.start_time - timedelta(microseconds=1)  # an instant that falls on the start counts
+    instant = timetable(rule).after(after)
+    return None if instant is None or (rule.expires and instant > rule.expires) else instant
+
+
+def due(entry: Entry) -> Fires:
+    """Decide what becomes of a due schedule's instants up to now.
+
+    Instants up to a minute late all fire. Older ones were missed; they are counted, and when nothing
+    younger is due the latest of them is fired if it lies within the catch-up window.
+    """
+    instants: list[datetime] = []
+    instant = entry.next_fire_at
+    while instant is not None and instant <= entry.now and len(instants) < COUNT_LIMIT:
+        instants.append(instant)
+        if entry.one_off:
+            return _sorted_out(entry, instants, upcoming=None)
+        instant = next_fire(entry, after=instant)
+    return _sorted_out(entry, instants, upcoming=instant)
+
+
+def _sorted_out(entry: Entry, instants: list[datetime], *, upcoming: datetime | None) -> Fires:
+    fire = [instant for instant in instants if instant > entry.now - LATE]
+    if not fire and instants[-1] > entry.now - CATCH_UP_WINDOW:
+        fire = instants[-1:]
+    missed = instants[: len(instants) - len(fire)]
+    return Fires(
+        fire=tuple(fire),
+        missed=(missed[0], missed[-1], len(missed)) if missed else None,
+        next_fire_at=upcoming,
+    )
+
+
+def _births(entry: Entry, job_id: int, fires: Fires) -> list[Birth]:
+    def birth(instant: datetime, skip_reason: str | None) -> Birth:
+        return Birth(
+            job_id=job_id,
+            trigger=Run.Trigger.SCHEDULE,
+            schedule_id=entry.id,
+            scheduled_for=instant,
+            skip_reason=skip_reason,
+        )
+
+    made = [birth(instant, "the job is paused" if entry.job_paused else None) for instant in fires.fire]
+    if fires.missed:
+        first, last, count = fires.missed
+        made.append(
+            birth(
+                first,
+                f"missed: no beat was running at {count} instant{'s' if count > 1 else ''} "
+                f"from {first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC",
+            )
+        )
+    return made
+
+
+def _advance(entry: Entry, fires: Fires) -> Advance:
+    seen = [*fires.fire, *((fires.missed[1],) if fires.missed else ())]
+    return Advance(
+        id=entry.id,
+        cursor=max(seen),
+        next_fire_at=fires.next_fire_at,
+        fired=len(fires.fire),
+        finished=entry.one_off,
+    )
+
+
+@lru_cache(maxsize=65536)
+def timetable(rule: Rule) -> Timetable:
+    """Return the calculator for a PeriodicTask row."""
+    if rule.crontab:
+        minute, hour, day_of_month, month_of_year, day_of_week, zone = rule.crontab
+        return Crontab(
+            minute=minute,
+            hour=hour,
+            day_of_month=day_of_month,
+            month_of_year=month_of_year,
+            day_of_week=day_of_week,
+            timezone=ZoneInfo(zone),
+        )
+    if rule.interval:
+        every, period = rule.interval
+        return Every(period=timedelta(**{period: every}), anchor=rule.start_time or rule.anchor)
+    if rule.clocked:
+        return Once(at=rule.clocked)
+    return NEVER
+
+
+class _Never:
+    """A solar schedule, or a row without any: nothing of ours can tell when it is due."""
+
+    def after(self, moment: datetime) -> datetime | None:
+        return None
+
+    def words(self) -> str:
+        return "never: this kind of schedule is not served yet"
+
+
+NEVER: Final = _Never()

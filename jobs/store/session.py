@@ -1,0 +1,73 @@
+"""Ways to run one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import psycopg
+from django.db import connection
+
+from jobs.conf import conf
+from jobsched.domain.errors import Unavailable
+
+Row = tuple[Any, ...]
+
+
+class Execute(Protocol):
+    """Run one statement with named parameters and return its rows."""
+
+    def __call__(self, sql: str, params: Mapping[str, Any]) -> list[Row]: ...
+
+
+def django_connection(sql: str, params: Mapping[str, Any]) -> list[Row]:
+    """Run a statement on Django's default connection, inside whatever transaction is open there."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return cursor.fetchall() if cursor.description else []
+
+
+class Session:
+    """A worker slot's own connection: autocommit, prepared statements, reopened when it broke.
+
+    Celery closes Django's connections around every task; this one is not Django's, and so survives from run
+    to run. It must be used by one thread of one process only.
+    """
+
+    def __init__(self) -> None:
+        self._connection: psycopg.Connection[Row] | None = None
+
+    def __call__(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
+        """Run one statement. Raise Unavailable when the connection fails: the statement may have committed."""
+        try:
+            if self._connection is None:
+                self._connection = self._open()
+            cursor = self._connection.execute(sql, params)
+            return cursor.fetchall() if cursor.description else []
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            self.close()
+            raise Unavailable(f"the database cannot be reached: {error}") from error
+
+    def _open(self) -> psycopg.Connection[Row]:
+        wanted = connection.get_connection_params()
+        for ours in ("cursor_factory", "context", "prepare_threshold"):
+            wanted.pop(ours, None)
+        opened = psycopg.connect(
+            **wanted,
+            autocommit=True,
+            prepare_threshold=2 if conf().prepared_statements else None,
+        )
+        # The same plan serves every batch; planning these statements anew costs more than running them.
+        opened.execute("SET plan_cache_mode = force_generic_plan")
+        opened.execute("SET TIME ZONE 'UTC'")
+        return opened
+
+    def close(self) -> None:
+        """Close the connection. The next statement opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def forget(self) -> None:
+        """After a fork: drop the parent's connection without a word on its socket (psycopg checks the pid)."""
+        self._connection = None

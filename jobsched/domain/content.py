@@ -1,0 +1,43 @@
+"""The typed view of a definition's stored content: what a run needs to know of its job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from jobsched.domain.retry import RetryPolicy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Content:
+    """One definition of a job, as the database keeps it. `on_lost` is `retry` or `fail`."""
+
+    kind: str
+    spec: dict[str, Any]
+    queue: str
+    priority: int
+    timeout_seconds: float | None
+    grace_seconds: float
+    retries: RetryPolicy
+    on_lost: str
+    env: dict[str, str]
+    params: dict[str, Any]
+    in_process: bool
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """Read what the database trigger `jobs_keep_definition` wrote."""
+        timeout = data["timeout_seconds"]
+        return cls(
+            kind=data["kind"],
+            spec=data["spec"],
+            queue=data["queue"],
+            priority=data["priority"],
+            timeout_seconds=None if timeout is None else float(timeout),
+            grace_seconds=float(data["grace_seconds"]),
+            retries=RetryPolicy.model_validate(data["retries"]),
+            on_lost=data["on_lost"],
+            env=data["env"],
+            params=data["params"],
+            in_process=data["in_process"],
+        )
