@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from jobsched.domain.errors import Conflict, InvalidInput
 
@@ -140,7 +141,7 @@ def write_private(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
-def _read_json(path: Path) -> dict[str, str] | None:
+def _read_json(path: Path) -> dict[str, Any] | None:
     try:
         return dict(json.loads(path.read_text()))
     except FileNotFoundError:

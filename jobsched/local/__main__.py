@@ -1,0 +1,139 @@
+"""`python -m jobsched.local`: the commands behind `make up`, `make demo` and `make test`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import click
+
+from jobsched.domain.errors import JobschedError
+from jobsched.local.brokers import BrokerKind, choose_broker
+from jobsched.local.confine import confined
+from jobsched.local.demo import run_demo
+from jobsched.local.foreground import INTERRUPTED, run_stack, until_interrupted
+from jobsched.local.sandbox import run_with_servers
+from jobsched.local.stack import Plan
+from jobsched.local.state import FOLDER_NAME, DataFolder
+
+_STOP_WITHIN_SECONDS = 90.0
+
+broker_option = click.option(
+    "--broker",
+    type=click.Choice([BrokerKind.RABBITMQ.value, BrokerKind.POSTGRES.value]),
+    help="What carries the messages; default: RabbitMQ where it is installed, else PostgreSQL.",
+)
+data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=lambda: os.environ.get("JOBSCHED_DATA_DIR", FOLDER_NAME),
+    help=f"The data folder; default: JOBSCHED_DATA_DIR, else {FOLDER_NAME} here.",
+)
+concurrency_option = click.option(
+    "--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Runs at a time."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """The local stack: PostgreSQL, a broker, web, beat, a worker and Flower on this machine."""
+
+
+@main.command()
+@broker_option
+@data_option
+@concurrency_option
+def up(broker: str | None, data: Path, concurrency: int) -> None:
+    """Run the stack in the foreground until Ctrl-C; the data stays."""
+    plan = _plan(data, broker, concurrency)
+    _leave(lambda: run_stack(plan, say, until_interrupted))
+
+
+@main.command()
+@broker_option
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(FOLDER_NAME) / "demo",
+    show_default=True,
+    help="The data folder; emptied first.",
+)
+@concurrency_option
+def demo(broker: str | None, data: Path, concurrency: int) -> None:
+    """Run the examples on a stack of their own, and check how each of them ended."""
+    _leave(lambda: run_demo(lambda: _plan(data, broker, concurrency), data, say))
+
+
+@main.command("exec", context_settings={"ignore_unknown_options": True})
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep the servers' data in this folder; default: a temporary one.",
+)
+@click.option("--without-broker", is_flag=True, help="Start PostgreSQL only.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def execute(data: Path | None, without_broker: bool, command: tuple[str, ...]) -> None:
+    """Run COMMAND with a fresh PostgreSQL and RabbitMQ, named to it in its environment."""
+    _leave(partial(run_with_servers, command, data=data, with_broker=not without_broker))
+
+
+@main.command()
+@data_option
+def down(data: Path) -> None:
+    """Stop the stack that runs in the data folder."""
+    folder = DataFolder(Path(data))
+    stack = folder.stack()
+    if stack is None or not folder.is_claimed():
+        say(f"No stack is running in {folder.root}.")
+        return
+    os.kill(stack.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_WITHIN_SECONDS
+    while folder.is_claimed():
+        if time.monotonic() > deadline:
+            _refuse(f"The stack (process {stack.pid}) has not stopped within {_STOP_WITHIN_SECONDS:g} s.")
+        time.sleep(0.1)
+    say("Everything has stopped.")
+
+
+def say(line: str) -> None:
+    """Show one line to the user, now."""
+    click.echo(line)
+
+
+def _plan(data: Path, broker: str | None, concurrency: int) -> Plan:
+    folder = DataFolder(Path(data))
+    choice = choose_broker(broker, os.environ)
+    folder.create()
+    return Plan(
+        folder=folder, broker=choice, environ=dict(os.environ), concurrency=concurrency, pid=os.getpid()
+    )
+
+
+def _leave(work: Callable[[], int]) -> None:
+    def explained() -> int:
+        try:
+            return work()
+        except JobschedError as error:
+            click.echo(f"Error: {error}", err=True)
+            return 1
+        except KeyboardInterrupt:
+            return INTERRUPTED
+
+    sys.exit(confined(explained))
+
+
+def _refuse(sentence: str) -> None:
+    raise click.ClickException(sentence)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except JobschedError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,174 @@
+"""Run something so that no process it starts outlives it, not even when it is killed with SIGKILL.
+
+Where the kernel lets us, in a PID namespace: when its first process ends, the kernel ends the rest.
+Elsewhere by a watcher that adopts orphans and ends them when the work is over.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NoReturn
+
+_CLONE_NEWNS: Final = 0x00020000
+_CLONE_NEWUSER: Final = 0x10000000
+_CLONE_NEWPID: Final = 0x20000000
+_MS_REC: Final = 0x4000
+_MS_PRIVATE: Final = 1 << 18
+_MS_NOSUID_NODEV_NOEXEC: Final = 2 | 4 | 8
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_FORWARDED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_WATCHED: Final = {*_FORWARDED, signal.SIGCHLD}
+_CANNOT: Final = 70
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def confined(work: Callable[[], int]) -> int:
+    """Run `work` in a process of its own and return its exit status, 128 + n when signal n ended it.
+
+    SIGINT, SIGTERM and SIGHUP are passed on to it. It may see a signal twice: from a terminal and from here.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+    if not _may_have_namespace():
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        # A request, not an order: the work ends its own children in order when its watcher is gone.
+        status = _watch(_fork(lambda: _work(work, signal.SIGTERM)))
+        _end_descendants()
+        return status
+    _enter_namespace()
+    return _watch(_fork(lambda: _first_process(work)))
+
+
+def _first_process(work: Callable[[], int]) -> int:
+    _die_with_parent(signal.SIGKILL)
+    _mount_proc()
+    return _watch(_fork(lambda: _work(work, signal.SIGKILL)))
+
+
+def _work(work: Callable[[], int], at_parents_death: signal.Signals) -> int:
+    _die_with_parent(at_parents_death)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
+    return work()
+
+
+def _watch(child: int) -> int:
+    """Pass signals on to `child` and reap whatever ends, until `child` does."""
+    while True:
+        received = signal.sigwait(_WATCHED)
+        if received != signal.SIGCHLD:
+            with suppress(ProcessLookupError):
+                os.kill(child, received)
+            continue
+        with suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == child:
+                    code = os.waitstatus_to_exitcode(ended[1])
+                    return code if code >= 0 else 128 - code
+
+
+def _fork(then: Callable[[], int]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        _leave_with(then)
+    return pid
+
+
+def _leave_with(then: Callable[[], int]) -> NoReturn:
+    status = 1
+    try:
+        status = then()
+    except SystemExit as leaving:
+        status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+def _may_have_namespace() -> bool:
+    """Try it in a process that is thrown away: half of a namespace could not be left again."""
+
+    def attempt() -> int:
+        try:
+            _enter_namespace()
+            inner = _fork(_attempt_proc)
+            return os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1])
+        except OSError:
+            return _CANNOT
+
+    return os.waitpid(_fork(attempt), 0)[1] == 0
+
+
+def _attempt_proc() -> int:
+    try:
+        _mount_proc()
+    except OSError:
+        return _CANNOT
+    return 0
+
+
+def _enter_namespace() -> None:
+    """The next child is the first process of a new PID namespace. Raises OSError where that is not allowed."""
+    uid, gid = os.geteuid(), os.getegid()
+    if uid == 0:
+        _checked(_libc.unshare(_CLONE_NEWPID | _CLONE_NEWNS))
+        return
+    _checked(_libc.unshare(_CLONE_NEWUSER | _CLONE_NEWPID | _CLONE_NEWNS))
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+
+
+def _mount_proc() -> None:
+    """Show this namespace's own processes in /proc; other namespaces keep theirs."""
+    _checked(_libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None))
+    _checked(_libc.mount(b"proc", b"/proc", b"proc", _MS_NOSUID_NODEV_NOEXEC, None))
+
+
+def _die_with_parent(sent: signal.Signals) -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, int(sent))
+
+
+def _end_descendants() -> None:
+    """Kill what is left below this process; orphans come to it, so that in the end there are no children."""
+    while True:
+        for pid in _descendants(os.getpid()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def _descendants(root: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            # The name in the second field may hold anything, even a closing bracket.
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    found, frontier = [], [root]
+    while frontier:
+        below = [pid for parent in frontier for pid in children.get(parent, [])]
+        found += below
+        frontier = below
+    return found
+
+
+def _checked(result: int) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
