@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 from amqp.exceptions import AMQPError
@@ -19,7 +19,6 @@ from celery.utils.nodenames import nodename as _nodename
 from django.db import transaction
 from kombu.exceptions import KombuError
 
-from jobs.store.schedules import Message
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +32,29 @@ HINT_LIFETIME_SECONDS = 10
 """RabbitMQ drops a hint that nobody took by then, so that hints to busy workers do not pile up."""
 SILENCE_SECONDS = 10.0
 """How long events are held back after the broker failed to take one, so that runs do not wait for it."""
+
+
+class TaskMessage(Protocol):
+    """What a PeriodicTask that names a plain Celery task asks to be sent, as its columns say it."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def args(self) -> str: ...
+    @property
+    def kwargs(self) -> str: ...
+    @property
+    def queue(self) -> str | None: ...
+    @property
+    def exchange(self) -> str | None: ...
+    @property
+    def routing_key(self) -> str | None: ...
+    @property
+    def headers(self) -> str: ...
+    @property
+    def priority(self) -> int | None: ...
+    @property
+    def expire_seconds(self) -> int | None: ...
 
 
 def hint(waiting: Mapping[str, int]) -> bool:
@@ -69,7 +91,7 @@ def look() -> None:
         logger.warning("workers not told to look, their heartbeats will find it error=%s", error)
 
 
-def send(message: Message) -> None:
+def send(message: TaskMessage) -> None:
     """Send the Celery task that a PeriodicTask names, with the options its columns give.
 
     Raises what the broker's connection raises: the caller's transaction then keeps the instant due.

@@ -72,6 +72,9 @@ class Assignment:
 
     run_id: int
     attempt: int
+    """Which claim of the run this is: part of the fence, never goes back."""
+    tries: int = 1
+    """Which try this is in the count of the retry policy: attempts that a stopping worker handed back are left out."""
     project: str
     job: str
     kind: str

@@ -107,6 +107,7 @@ class SlotProcess:
         return Assignment(
             run_id=claim.run_id,
             attempt=claim.attempt,
+            tries=claim.tries,
             project=project,
             job=job,
             kind=content.kind,

@@ -1,0 +1,103 @@
+"""The kind `celery`: any task of the Celery app, performed as a run.
+
+The task is traced by Celery itself, so that its hooks and signals work as they do anywhere. What Celery would
+do about a retry (send the task again with an ETA) becomes the outcome of this attempt instead, with the delay
+that Celery worked out from the task's own options.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
+from celery import Task, current_app
+from celery.app.trace import build_tracer
+from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
+
+from jobsched.domain.errors import InvalidInput
+from jobsched.domain.outcomes import Assignment, Outcome, Verdict
+
+
+def find_task(name: str) -> Task:
+    """Return a registered task. Raises InvalidInput that names the nearest ones."""
+    current_app.loader.import_default_modules()
+    try:
+        return current_app.tasks[name]
+    except KeyError:
+        known = sorted(n for n in current_app.tasks if not n.startswith("celery."))
+        raise InvalidInput(
+            f"there is no Celery task '{name}' in this app; it knows {', '.join(known) or 'none'}"
+        ) from None
+
+
+class CeleryExecutor:
+    """Performs `{"task", "args", "own_retries"}`; the run's parameters are the keyword arguments.
+
+    With `own_retries`, the task's `autoretry_for` and `self.retry()` alone decide what is tried again.
+    """
+
+    in_interpreter: ClassVar[bool] = True
+    time_limit_error: ClassVar[type[Exception]] = SoftTimeLimitExceeded
+
+    def perform(self, work: Assignment, context: Any) -> Outcome:
+        """Run the task in this process and say what it came to."""
+        task = find_task(work.spec["task"])
+        request = {
+            "id": f"run-{work.run_id}",
+            "task": task.name,
+            "root_id": f"run-{work.run_id}",
+            "parent_id": None,
+            "retries": work.tries - 1,
+            "is_eager": True,
+            "hostname": "jobsched",
+            "headers": {},
+            "ignore_result": True,
+            "timelimit": None,
+            "delivery_info": {"is_eager": True},
+        }
+        tracer = build_tracer(task.name, task, eager=True, propagate=False, app=current_app)
+        traced = tracer(request["id"], work.spec.get("args", []), work.params, request)
+        return self._outcome(traced.retval, failed=traced.info is not None, own=work.spec.get("own_retries", False))
+
+    def _outcome(self, value: Any, *, failed: bool, own: bool) -> Outcome:
+        traceback = None
+        if isinstance(value, ExceptionInfo):
+            traceback, value = value.traceback, value.exception
+            if isinstance(value, ExceptionWithTraceback):
+                value = value.exc
+        if isinstance(value, Retry):
+            cause = value.exc or value
+            return Outcome(
+                verdict=Verdict.FAILED,
+                reason=f"{type(cause).__name__}: {cause}",
+                error=_name(cause),
+                retry_after_seconds=_seconds(value.when),
+            )
+        if isinstance(value, Reject | Ignore) and not failed:
+            return Outcome(verdict=Verdict.SUCCEEDED, reason=f"the task asked to be left alone: {value}")
+        if not failed:
+            return _succeeded(value)
+        print(traceback or "", flush=True)  # noqa: T201 - the run's output is this process's standard output
+        return Outcome(
+            verdict=Verdict.FAILED, reason=f"{type(value).__name__}: {value}", error=_name(value), no_retry=own
+        )
+
+
+def _succeeded(value: Any) -> Outcome:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        return Outcome(verdict=Verdict.FAILED, reason=f"the task's result is not JSON: {error}", no_retry=True)
+    return Outcome(verdict=Verdict.SUCCEEDED, result=value)
+
+
+def _name(error: BaseException) -> str:
+    return f"{type(error).__module__}.{type(error).__qualname__}"
+
+
+def _seconds(when: float | datetime | None) -> float:
+    if isinstance(when, datetime):
+        return max(0.0, (when - datetime.now(UTC)).total_seconds())
+    return float(when or 0)
