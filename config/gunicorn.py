@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-bind = "0.0.0.0:8000"  # noqa: S104 - inside the container; the host publishes it on loopback
+# All addresses of the container; the host publishes the port on loopback only.
+bind = "0.0.0.0:8000"
 # Requests wait on PostgreSQL, so threads are enough; WEB_CONCURRENCY sets the number of processes.
 worker_class = "gthread"
 threads = 8

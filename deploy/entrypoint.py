@@ -17,10 +17,11 @@ EXIT_CONFIG = 78
 SHORTEST_PASSWORD = 12
 SHORTEST_SECRET_KEY = 32
 KNOWN_DEFAULTS = frozenset(
-    """
-    admin administrator changeit changeme default example flower guest jobsched letmein password
-    postgres postgresql qwerty rabbit rabbitmq root secret secretkey test user
-    """.split()
+    [
+        *("admin", "administrator", "changeit", "changeme", "default", "example", "flower", "guest"),
+        *("jobsched", "letmein", "password", "postgres", "postgresql", "qwerty", "rabbit", "rabbitmq"),
+        *("root", "secret", "secretkey", "test", "user"),
+    ]
 )
 REMEDY = "set a random one in .env (`python3 deploy/new_env.py` writes such a file)"
 
@@ -33,7 +34,7 @@ def problems(environ: Mapping[str, str], command: list[str]) -> Iterator[str]:
         yield from _url_problems(name, environ.get(name, ""))
     for name in ("JOBSCHED_DATABASE_PASSWORD", "JOBSCHED_BROKER_PASSWORD"):
         if re.search(r"[^\w.~-]", environ.get(name, ""), re.ASCII):
-            yield f"{name} may hold only letters, digits and . _ ~ - because it stands inside a URL: {REMEDY}."
+            yield f"{name} stands inside a URL, so it may hold only letters, digits and . _ ~ -: {REMEDY}."
     if "JOBSCHED_ADMIN_PASSWORD" in environ:
         yield from _weakness("JOBSCHED_ADMIN_PASSWORD", environ["JOBSCHED_ADMIN_PASSWORD"])
     if "flower" in command or "FLOWER_BASIC_AUTH" in environ:
@@ -49,7 +50,7 @@ def main(argv: list[str]) -> int:
     if found:
         sys.stderr.writelines(f"{sentence}\n" for sentence in found)
         return EXIT_CONFIG
-    os.execvp(argv[0], argv)
+    os.execvp(argv[0], argv)  # noqa: S606 - the command is the container's own
 
 
 def _url_problems(name: str, url: str) -> Iterator[str]:
@@ -67,7 +68,7 @@ def _url_problems(name: str, url: str) -> Iterator[str]:
 def _flower_problems(basic_auth: str) -> Iterator[str]:
     user, colon, password = basic_auth.partition(":")
     if not (user and colon) or "," in basic_auth:
-        yield "Flower is never started without a password: set FLOWER_BASIC_AUTH to user:password, without commas."
+        yield "Flower needs a password: set FLOWER_BASIC_AUTH to user:password, without commas."
         return
     yield from _weakness("Flower's password in FLOWER_BASIC_AUTH", password)
 

@@ -1,0 +1,286 @@
+"""docker-compose.yml keeps its promises, and no container starts with a missing or well-known secret."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+SECRETS = [
+    "JOBSCHED_SECRET_KEY",
+    "JOBSCHED_DATABASE_PASSWORD",
+    "JOBSCHED_BROKER_PASSWORD",
+    "JOBSCHED_ADMIN_PASSWORD",
+    "JOBSCHED_FLOWER_PASSWORD",
+]
+GOOD = "uV3xKq8-Zr7_mWp2LsY9tBn4Hd6Jc1Ge5Fa0"
+SOUND = {
+    "JOBSCHED_SECRET_KEY": GOOD,
+    "JOBSCHED_DATABASE_URL": f"postgres://jobsched:{GOOD}@postgres:5432/jobsched",
+    "JOBSCHED_BROKER_URL": f"amqp://jobsched:{GOOD}@rabbitmq:5672//",
+}
+
+each_service = pytest.mark.parametrize("name", SERVICES)
+
+
+def is_one_shot(service: dict[str, Any]) -> bool:
+    return service["restart"] == "no"
+
+
+# The compose file -----------------------------------------------------------------------------------------
+
+
+def test_there_are_two_beats_two_workers_and_the_servers_they_need() -> None:
+    assert set(SERVICES) == {
+        *("check-secrets", "postgres", "rabbitmq", "migrate", "web", "beat", "worker", "flower"),
+    }
+    assert SERVICES["beat"]["deploy"]["replicas"] == "${JOBSCHED_BEATS:-2}"
+    assert SERVICES["worker"]["deploy"]["replicas"] == "${JOBSCHED_WORKERS:-2}"
+
+
+@each_service
+def test_a_service_has_a_health_check_with_a_time_limit_or_runs_once(name: str) -> None:
+    service = SERVICES[name]
+    assert is_one_shot(service) != ("healthcheck" in service)
+    if "healthcheck" in service:
+        assert {"test", "interval", "timeout"} <= set(service["healthcheck"])
+
+
+@each_service
+def test_a_service_has_no_privileges_and_a_read_only_root(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not {"privileged", "cap_add", "devices", "pid", "network_mode", "userns_mode"} & set(service)
+
+
+@each_service
+def test_no_secret_stands_in_the_file_or_in_a_command(name: str) -> None:
+    service = SERVICES[name]
+    for variable, value in service.get("environment", {}).items():
+        if re.search("PASS|SECRET|AUTH|_URL$", variable):
+            assert re.search(r"\$\{JOBSCHED_\w*(PASSWORD|SECRET_KEY)(:\?[^}]+)?\}", value), variable
+    words = [*service.get("command", []), *service.get("healthcheck", {}).get("test", [])]
+    assert not any(secret in word for secret in SECRETS for word in words)
+
+
+def test_every_secret_is_demanded_with_a_sentence_that_says_what_to_do() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    for secret in SECRETS:
+        assert f"${{{secret}:?run python3 deploy/new_env.py" in text
+        assert f"${{{secret}:-" not in text
+
+
+@each_service
+def test_only_web_and_flower_are_published_and_on_loopback(name: str) -> None:
+    ports = SERVICES[name].get("ports", [])
+    assert bool(ports) == (name in {"web", "flower"})
+    for port in ports:
+        assert port.startswith(("127.0.0.1:", "${JOBSCHED_BIND:-127.0.0.1}:"))
+
+
+def test_the_servers_are_on_a_network_without_a_way_out() -> None:
+    assert COMPOSE["networks"]["servers"]["internal"] is True
+    assert SERVICES["postgres"]["networks"] == SERVICES["rabbitmq"]["networks"] == ["servers"]
+
+
+def test_secrets_are_checked_before_a_server_keeps_one() -> None:
+    for server in ("postgres", "rabbitmq"):
+        assert SERVICES[server]["depends_on"] == {
+            "check-secrets": {"condition": "service_completed_successfully"}
+        }
+    for process in ("web", "beat", "worker", "flower"):
+        assert SERVICES[process]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+
+
+def test_only_the_services_that_need_them_are_given_the_passwords_of_people() -> None:
+    for name, service in SERVICES.items():
+        given = service.get("environment", {})
+        assert ("JOBSCHED_ADMIN_PASSWORD" in given) == (name in {"check-secrets", "migrate"})
+        assert ("FLOWER_BASIC_AUTH" in given) == (name in {"check-secrets", "flower"})
+
+
+def test_the_image_is_built_from_the_lock_and_runs_as_an_ordinary_user() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    stages = [line for line in lines if line.startswith("FROM")]
+    assert len(stages) == 2
+    assert lines[-2:] == ["USER jobsched", 'ENTRYPOINT ["python", "/app/deploy/entrypoint.py"]']
+    installs = [line for line in lines if "pip install" in line]
+    assert installs
+    assert all("--require-hashes" in line or "--no-deps" in line for line in installs)
+
+
+# What compose itself says ---------------------------------------------------------------------------------
+
+
+def compose_command() -> list[str] | None:
+    """The compose that this machine has: the plugin, else the program of old."""
+    if shutil.which("docker"):
+        found = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
+        if found.returncode == 0:
+            return ["docker", "compose"]
+    return ["docker-compose"] if shutil.which("docker-compose") else None
+
+
+def compose_config(folder: Path, **secrets: str) -> subprocess.CompletedProcess[str]:
+    command = compose_command()
+    if command is None:
+        pytest.skip("docker compose is not installed; `apt-get install docker-compose` provides it")
+    shutil.copy(ROOT / "docker-compose.yml", folder)
+    environ = {"PATH": os.environ["PATH"], "HOME": str(folder), **secrets}
+    return subprocess.run(
+        [*command, "-f", "docker-compose.yml", "config"],
+        cwd=folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_compose_accepts_the_file_when_every_secret_is_set(tmp_path: Path) -> None:
+    answer = compose_config(tmp_path, **dict.fromkeys(SECRETS, GOOD))
+    assert answer.returncode == 0, answer.stderr
+    resolved = yaml.safe_load(answer.stdout)["services"]
+    assert resolved["beat"]["deploy"]["replicas"] == 2
+    assert resolved["web"]["environment"]["JOBSCHED_DATABASE_URL"] == SOUND["JOBSCHED_DATABASE_URL"]
+
+
+@pytest.mark.parametrize("missing", SECRETS)
+def test_compose_refuses_when_a_secret_is_missing(missing: str, tmp_path: Path) -> None:
+    answer = compose_config(tmp_path, **{name: GOOD for name in SECRETS if name != missing})
+    assert answer.returncode != 0
+    assert "run python3 deploy/new_env.py" in answer.stderr
+
+
+# The entry check ------------------------------------------------------------------------------------------
+
+
+def enter(*command: str, **changes: str | None) -> subprocess.CompletedProcess[str]:
+    """Start `command` as a container would, with sound secrets but for `changes` (None takes one away)."""
+    environ = {"PATH": os.environ["PATH"], **SOUND, **changes}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "deploy/entrypoint.py"), *command],
+        env={name: value for name, value in environ.items() if value is not None},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_the_command_takes_the_place_of_the_check() -> None:
+    assert enter("echo", "started").stdout == "started\n"
+    assert enter("sh", "-c", "exit 7").returncode == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("JOBSCHED_SECRET_KEY", None, "JOBSCHED_SECRET_KEY is missing"),
+        ("JOBSCHED_SECRET_KEY", "", "JOBSCHED_SECRET_KEY is missing"),
+        ("JOBSCHED_SECRET_KEY", "changeme", "JOBSCHED_SECRET_KEY is a well-known default"),
+        ("JOBSCHED_SECRET_KEY", f"django-insecure-{GOOD}", "JOBSCHED_SECRET_KEY is a well-known default"),
+        ("JOBSCHED_SECRET_KEY", "x" * 50, "JOBSCHED_SECRET_KEY is a well-known default"),
+        ("JOBSCHED_SECRET_KEY", GOOD[:31], "JOBSCHED_SECRET_KEY is shorter than 32 characters"),
+        ("JOBSCHED_DATABASE_URL", None, "JOBSCHED_DATABASE_URL is not set"),
+        ("JOBSCHED_DATABASE_URL", "postgres://db/x", "The password in JOBSCHED_DATABASE_URL is missing"),
+        (
+            "JOBSCHED_DATABASE_URL",
+            "postgres://u:postgres@db/x",
+            "JOBSCHED_DATABASE_URL is a well-known default",
+        ),
+        ("JOBSCHED_DATABASE_URL", "postgres://u:Change_Me_123@db/x", "is a well-known default"),
+        ("JOBSCHED_DATABASE_URL", "postgres://u:p%61ssword@db/x", "is a well-known default"),
+        ("JOBSCHED_DATABASE_URL", "postgres://u:[@db/x", "JOBSCHED_DATABASE_URL is not a URL"),
+        ("JOBSCHED_BROKER_URL", "amqp://guest:guest@mq//", "JOBSCHED_BROKER_URL is a well-known default"),
+        ("JOBSCHED_BROKER_URL", "amqp://u:hunter2@mq//", "JOBSCHED_BROKER_URL is shorter than 12"),
+        ("JOBSCHED_DATABASE_PASSWORD", "p@ss/word#of:mine", "JOBSCHED_DATABASE_PASSWORD stands inside a URL"),
+        ("JOBSCHED_BROKER_PASSWORD", f"{GOOD}\n", "JOBSCHED_BROKER_PASSWORD stands inside a URL"),
+        ("JOBSCHED_ADMIN_PASSWORD", "admin", "JOBSCHED_ADMIN_PASSWORD is a well-known default"),
+        ("FLOWER_BASIC_AUTH", "admin:flower", "FLOWER_BASIC_AUTH is a well-known default"),
+        ("FLOWER_BASIC_AUTH", "admin:", "FLOWER_BASIC_AUTH is missing"),
+        ("FLOWER_BASIC_AUTH", GOOD, "Flower needs a password"),
+        ("FLOWER_BASIC_AUTH", f"admin:{GOOD},a:b", "Flower needs a password"),
+    ],
+)
+def test_a_container_refuses_a_missing_or_default_secret(name: str, value: str | None, sentence: str) -> None:
+    answer = enter("echo", "started", **{name: value})
+    assert answer.returncode == 78
+    assert answer.stdout == ""
+    assert sentence in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
+    assert GOOD not in answer.stderr
+
+
+def test_every_fault_is_told_at_once() -> None:
+    answer = enter("echo", JOBSCHED_SECRET_KEY=None, JOBSCHED_DATABASE_URL=None, JOBSCHED_BROKER_URL=None)
+    assert len(answer.stderr.splitlines()) == 3
+
+
+def test_flower_is_refused_without_a_password() -> None:
+    answer = enter("celery", "-A", "config", "flower")
+    assert answer.returncode == 78
+    assert "Flower needs a password" in answer.stderr
+
+
+# Writing .env ---------------------------------------------------------------------------------------------
+
+
+def new_env(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "deploy/new_env.py"), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30, check=False)
+
+
+def read_env(file: Path) -> dict[str, str]:
+    lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_a_new_env_file_has_secrets_that_every_check_accepts(tmp_path: Path) -> None:
+    assert new_env(folder=tmp_path).returncode == 0
+    values = read_env(tmp_path / ".env")
+    secrets = [values[name] for name in SECRETS]
+    assert len(set(secrets)) == len(SECRETS)
+    answer = enter(
+        "true",
+        JOBSCHED_SECRET_KEY=values["JOBSCHED_SECRET_KEY"],
+        JOBSCHED_DATABASE_URL=f"postgres://jobsched:{values['JOBSCHED_DATABASE_PASSWORD']}@postgres/jobsched",
+        JOBSCHED_BROKER_URL=f"amqp://jobsched:{values['JOBSCHED_BROKER_PASSWORD']}@rabbitmq//",
+        JOBSCHED_DATABASE_PASSWORD=values["JOBSCHED_DATABASE_PASSWORD"],
+        JOBSCHED_BROKER_PASSWORD=values["JOBSCHED_BROKER_PASSWORD"],
+        JOBSCHED_ADMIN_PASSWORD=values["JOBSCHED_ADMIN_PASSWORD"],
+        FLOWER_BASIC_AUTH=f"admin:{values['JOBSCHED_FLOWER_PASSWORD']}",
+    )
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
+def test_a_new_env_file_can_be_read_by_its_owner_only_and_replaces_none(tmp_path: Path) -> None:
+    assert new_env("my.env", folder=tmp_path).returncode == 0
+    file = tmp_path / "my.env"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    before = file.read_text()
+    again = new_env("my.env", folder=tmp_path)
+    assert again.returncode == 1
+    assert "is there already" in again.stderr
+    assert file.read_text() == before
+
+
+def test_the_example_holds_no_secret_and_every_variable_that_compose_reads() -> None:
+    example = read_env(ROOT / ".env.example")
+    assert all(example[name] == "" for name in SECRETS)
+    read = set(re.findall(r"\$\{(JOBSCHED_\w+)", (ROOT / "docker-compose.yml").read_text()))
+    assert read - {"JOBSCHED_VERSION"} == set(example)
