@@ -1,0 +1,75 @@
+# The commands of this project. Plain `make` lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+PY := $(VENV)/bin/python
+# Settings want servers in the environment; tools that only read code get names of none.
+NO_SERVERS := JOBSCHED_DATABASE_URL=postgres://none:none@127.0.0.1:1/none JOBSCHED_BROKER_URL=amqp://none \
+	JOBSCHED_SECRET_KEY=only-for-tools-that-read-the-code-00000
+# make up BROKER=postgres, make test TESTS=tests/unit, make up ARGS="--data elsewhere"
+BROKER ?=
+ARGS ?=
+TESTS ?=
+LOCAL_ARGS = $(if $(BROKER),--broker $(BROKER)) $(ARGS)
+PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quiet --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe
+
+.PHONY: help demo up down test check bench format format-check lint types contracts lock install
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.local ## Run the examples on a stack of their own and check how each ended (BROKER=postgres)
+	@exec $(PY) -m jobsched.local demo $(LOCAL_ARGS)
+
+up: $(VENV)/.local ## Run the whole stack in the foreground until Ctrl-C (BROKER=rabbitmq or postgres)
+	@exec $(PY) -m jobsched.local up $(LOCAL_ARGS)
+
+down: $(VENV)/.local ## Stop the stack that `make up` runs in another terminal
+	@exec $(PY) -m jobsched.local down $(ARGS)
+
+test: $(VENV)/.dev ## Run all tests against a real PostgreSQL and RabbitMQ (TESTS=tests/unit)
+	@tools/need-for-tests
+	@$(PY) -m jobsched.local exec -- $(PY) -m pytest $(TESTS) $(ARGS)
+
+check: format-check lint types contracts test ## Everything that must hold: format, lint, types, contracts, tests
+
+bench: $(VENV)/.dev ## Compare our throughput and latency with others', on the same servers
+	@tools/need-for-tests
+	@$(PY) -m jobsched.local exec -- $(PY) -m benchmarks $(ARGS)
+
+format: $(VENV)/.dev ## Rewrite the code in the project's format
+	@$(VENV)/bin/ruff format .
+	@$(VENV)/bin/ruff check --select I --fix .
+
+format-check: $(VENV)/.dev ## Tell whether `make format` would change anything
+	@$(VENV)/bin/ruff format --check .
+
+lint: $(VENV)/.dev ## Look for mistakes
+	@$(VENV)/bin/ruff check .
+
+types: $(VENV)/.dev ## Check the types
+	@$(NO_SERVERS) $(VENV)/bin/mypy jobsched jobs config
+
+contracts: $(VENV)/.dev ## Check who imports whom
+	@$(NO_SERVERS) $(VENV)/bin/lint-imports
+
+install: $(VENV)/.dev ## Make .venv with everything that tests and benchmarks need
+
+lock: $(VENV)/.dev ## Choose new versions of all packages and write the lock files
+	@$(PIP_COMPILE) --extra local --extra s3 --extra dev --extra bench -o requirements-dev.lock \
+		pyproject.toml requirements/local.in
+	@$(PIP_COMPILE) -c requirements-dev.lock --extra s3 -o requirements.lock pyproject.toml
+	@$(PIP_COMPILE) -c requirements-dev.lock --extra local -o requirements-local.lock \
+		pyproject.toml requirements/local.in
+
+$(VENV)/.local: requirements-local.lock pyproject.toml
+	@tools/install requirements-local.lock
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock pyproject.toml
+	@tools/install requirements-dev.lock
+	@touch $@ $(VENV)/.local
