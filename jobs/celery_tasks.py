@@ -81,7 +81,10 @@ class CeleryExecutor:
             return _succeeded(value)
         print(traceback or "", flush=True)  # noqa: T201 - the run's output is this process's standard output
         return Outcome(
-            verdict=Verdict.FAILED, reason=f"{type(value).__name__}: {value}", error=_name(value), no_retry=own
+            verdict=Verdict.FAILED,
+            reason=f"{type(value).__name__}: {value}",
+            error=_name(value),
+            no_retry=own,
         )
 
 

@@ -19,7 +19,6 @@ from celery.utils.nodenames import nodename as _nodename
 from django.db import transaction
 from kombu.exceptions import KombuError
 
-
 logger = logging.getLogger(__name__)
 
 # What kombu and py-amqp raise when a broker is away, and what psycopg raises under the pgmq transport.

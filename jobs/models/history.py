@@ -14,7 +14,9 @@ class Attempt(models.Model):
     Output up to 64 KiB stands in `output`; longer output stands in the object store under `output_key`.
     """
 
-    run = models.ForeignKey(Run, on_delete=models.DO_NOTHING, related_name="attempts", db_constraint=False, db_index=False)
+    run = models.ForeignKey(
+        Run, on_delete=models.DO_NOTHING, related_name="attempts", db_constraint=False, db_index=False
+    )
     number = models.IntegerField()
     verdict = models.CharField(max_length=11, choices=[(v.value, v.value.replace("_", " ")) for v in Verdict])
     reason = models.TextField(blank=True, default="")

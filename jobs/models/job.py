@@ -65,9 +65,7 @@ class Job(models.Model):
         default=False, editable=False, help_text="The callable is trusted to run inside the slot itself."
     )
     paused = models.BooleanField(default=False)
-    definition = models.ForeignKey(
-        "Definition", null=True, on_delete=models.PROTECT, related_name="+", editable=False
-    )
+    definition = models.ForeignKey("Definition", null=True, on_delete=models.PROTECT, related_name="+", editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     archived_at = models.DateTimeField(null=True, editable=False)
 
@@ -77,7 +75,9 @@ class Job(models.Model):
         ordering = ["project__name", "name"]
         constraints = [
             models.UniqueConstraint(
-                fields=["project", "name"], condition=Q(archived_at=None), name="jobs_job_name_once_in_project"
+                fields=["project", "name"],
+                condition=Q(archived_at=None),
+                name="jobs_job_name_once_in_project",
             ),
             models.CheckConstraint(condition=Q(priority__range=(0, 9)), name="jobs_job_priority_0_to_9"),
         ]

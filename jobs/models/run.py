@@ -40,7 +40,12 @@ class Run(models.Model):
         Definition, on_delete=models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False
     )
     schedule = models.ForeignKey(
-        Schedule, null=True, on_delete=models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False
+        Schedule,
+        null=True,
+        on_delete=models.DO_NOTHING,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
     )
     scheduled_for = models.DateTimeField(null=True)
     trigger = models.CharField(max_length=8, choices=Trigger.choices)
@@ -87,7 +92,14 @@ class Run(models.Model):
         ]
         indexes = [
             # The order of claims. Heartbeats touch no indexed column, so that their updates stay HOT.
-            models.Index("queue", F("priority").desc(), "run_at", "id", condition=Q(state="queued"), name="jobs_run_claim"),
+            models.Index(
+                "queue",
+                F("priority").desc(),
+                "run_at",
+                "id",
+                condition=Q(state="queued"),
+                name="jobs_run_claim",
+            ),
             models.Index(fields=["run_at"], condition=Q(state="scheduled"), name="jobs_run_promote"),
             models.Index(fields=["id"], condition=Q(state="running"), name="jobs_run_running"),
             models.Index(F("job"), F("id").desc(), name="jobs_run_of_job"),

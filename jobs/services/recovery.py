@@ -9,16 +9,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from django.db import transaction
+from jobsched.domain.retry import decide
 
 from jobs import messages
 from jobs.conf import conf
-from jobsched.domain.content import Content
 from jobs.store import claims, recovery
 from jobs.store.claims import Settlement
 from jobs.store.recovery import Expired
 from jobs.store.session import django_connection
+from jobsched.domain.content import Content
 from jobsched.domain.outcomes import Outcome, Verdict
-from jobsched.domain.retry import decide
 from jobsched.domain.states import State
 
 logger = logging.getLogger(__name__)
@@ -41,9 +41,7 @@ def reap(*, unit: Callable[[], float] = random.random) -> int:
     with transaction.atomic():
         expired = recovery.lock_expired(django_connection, limit=BATCH)
         now = datetime.now(UTC)
-        claims.settle_and_claim(
-            django_connection, [lost(e, now=now, unit=unit()) for e in expired], None, actor="beat"
-        )
+        claims.settle_and_claim(django_connection, [lost(e, now=now, unit=unit()) for e in expired], None, actor="beat")
     for e in expired:
         logger.warning("lease expired run=%d attempt=%d worker=%s", e.claim.run_id, e.claim.attempt, e.worker)
     return len(expired)

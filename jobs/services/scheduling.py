@@ -11,6 +11,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
+from jobsched.domain.timetables import Crontab, Every, Once, Timetable
 
 from jobs import messages
 from jobs.models import Run
@@ -19,7 +20,6 @@ from jobs.store.births import Birth
 from jobs.store.schedules import Advance, Entry, Rule
 from jobs.store.session import django_connection
 from jobsched.domain.states import State
-from jobsched.domain.timetables import Crontab, Every, Once, Timetable
 
 logger = logging.getLogger(__name__)
 

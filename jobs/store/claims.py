@@ -146,10 +146,14 @@ best AS MATERIALIZED (
     SELECT id, clock_timestamp(), 'queued', 'running', '', attempt, %(worker)s FROM claimed
 )"""
 
-_RECORDED_ROWS = "SELECT id, state, NULL::int, NULL::int, NULL::bigint, NULL::jsonb, NULL::boolean, " \
+_RECORDED_ROWS = (
+    "SELECT id, state, NULL::int, NULL::int, NULL::bigint, NULL::jsonb, NULL::boolean, "
     "NULL::timestamptz, NULL::timestamptz, NULL::smallint, NULL::timestamptz FROM settled"
-_CLAIMED_ROWS = "SELECT id, NULL::text, attempt, handed_back, definition_id, params, in_process, scheduled_for, " \
+)
+_CLAIMED_ROWS = (
+    "SELECT id, NULL::text, attempt, handed_back, definition_id, params, in_process, scheduled_for, "
     "started_at, priority, run_at FROM claimed"
+)
 
 _STATEMENTS = {
     (True, False): f"WITH {_SETTLE} {_RECORDED_ROWS}",

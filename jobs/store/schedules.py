@@ -186,4 +186,3 @@ def seconds_to_next(execute: Execute) -> float | None:
         {},
     )
     return seconds
-

@@ -59,6 +59,8 @@ class Session:
         )
         # The same plan serves every batch; planning these statements anew costs more than running them.
         opened.execute("SET plan_cache_mode = force_generic_plan")
+        # A plan made while the tables were young must not scan them once they are old.
+        opened.execute("SET enable_seqscan = off")
         opened.execute("SET TIME ZONE 'UTC'")
         return opened
 

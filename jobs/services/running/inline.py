@@ -115,9 +115,7 @@ class Inline:
     def _interrupted(self, timeout_seconds: float | None) -> Outcome:
         if self._interrupt is CancelRequested:
             return Outcome(verdict=Verdict.CANCELLED, reason="cancelled while it ran")
-        return Outcome(
-            verdict=Verdict.TIMED_OUT, reason=f"ran longer than its limit of {timeout_seconds:g} s"
-        )
+        return Outcome(verdict=Verdict.TIMED_OUT, reason=f"ran longer than its limit of {timeout_seconds:g} s")
 
     def _raise_in_callable(self, signum: int, frame: FrameType | None) -> None:
         """In the main thread, on SIGALRM from the watching thread."""
@@ -148,9 +146,7 @@ class Inline:
             if held_up:
                 self._waiting.clear()
         if held_up:
-            back = [
-                settle(c, self._slot.content(c)[2], _HELD_UP, now=datetime.now(UTC), unit=0.0) for c in held_up
-            ]
+            back = [settle(c, self._slot.content(c)[2], _HELD_UP, now=datetime.now(UTC), unit=0.0) for c in held_up]
             store.settle_and_claim(session, back, None, actor=self._slot.name)
         content = self._slot.content(current)[2]
         if content.timeout_seconds is not None and took > content.timeout_seconds:

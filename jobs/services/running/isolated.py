@@ -20,7 +20,7 @@ _EVENTS = {Verdict.SUCCEEDED: "succeeded", Verdict.CANCELLED: "revoked", Verdict
 
 def perform_isolated(slot: SlotProcess, claim: Claim) -> Settlement:
     """Perform a claimed run and decide what its outcome means."""
-    project, job, content = slot.content(claim)
+    _, job, content = slot.content(claim)
     watch = ClaimWatch(slot, claim)
     slot.events.send("received", run_id=claim.run_id, name=job, args="()", kwargs="{}", retries=claim.tries - 1)
     slot.events.send("started", run_id=claim.run_id)

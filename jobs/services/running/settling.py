@@ -10,11 +10,11 @@ from typing import Any
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from jobsched.domain.retry import decide
 
 from jobs.store.claims import Claim, Settlement
 from jobsched.domain.content import Content
 from jobsched.domain.outcomes import Outcome, Report, Verdict
-from jobsched.domain.retry import decide
 from jobsched.domain.states import State
 
 logger = logging.getLogger(__name__)

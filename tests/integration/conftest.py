@@ -1,0 +1,73 @@
+"""Rows to work on, and connections beside Django's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from jobs.models import Job, Project, Run
+from jobs.store import births, claims
+from jobs.store.births import Birth
+from jobs.store.claims import Claim, ClaimRequest
+from jobs.store.session import Session, django_connection
+
+
+@pytest.fixture
+def project(transactional_db: None) -> Project:
+    return Project.objects.get_or_create(name="default")[0]
+
+
+@pytest.fixture
+def make_job(project: Project) -> Callable[..., Job]:
+    def make(name: str = "Noop", **fields: object) -> Job:
+        job = Job(project=project, name=name, **{"kind": "shell", "spec": {"command": "true"}, **fields})
+        job.save()
+        job.refresh_from_db()
+        return job
+
+    return make
+
+
+@pytest.fixture
+def job(make_job: Callable[..., Job]) -> Job:
+    return make_job()
+
+
+@pytest.fixture
+def session(transactional_db: None) -> Iterator[Session]:
+    """A slot's own connection."""
+    opened = Session()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def other_session(transactional_db: None) -> Iterator[Session]:
+    opened = Session()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def make_runs(job: Job) -> Callable[..., list[Run]]:
+    def make(count: int = 1, **fields: object) -> list[Run]:
+        wanted = Birth(**{"job_id": job.pk, "trigger": "request", **fields})
+        born = births.create(django_connection, [wanted] * count)
+        return [Run.objects.get(pk=b.id) for b in born]
+
+    return make
+
+
+def claim_request(queue: str = "default", *, limit: int = 1, lease_seconds: float = 30.0) -> ClaimRequest:
+    """What a slot asks for. A negative lease makes claims that are expired from the start."""
+    return ClaimRequest(
+        token=uuid4(), queue=queue, limit=limit, worker="slot-1", lease=timedelta(seconds=lease_seconds)
+    )
+
+
+def claim_next(session: Session, queue: str = "default", *, limit: int = 1, lease_seconds: float = 30.0) -> list[Claim]:
+    request = claim_request(queue, limit=limit, lease_seconds=lease_seconds)
+    return claims.settle_and_claim(session, [], request, actor="slot-1").claims

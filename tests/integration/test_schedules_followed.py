@@ -1,0 +1,70 @@
+"""Edits of django-celery-beat's rows are seen, however they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+
+from jobs.models import Schedule
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def task() -> PeriodicTask:
+    every, _ = IntervalSchedule.objects.get_or_create(every=5, period="seconds")
+    task = PeriodicTask.objects.create(name="t", task="some.task", interval=every)
+    _settle(task)
+    return task
+
+
+def _settle(task: PeriodicTask) -> None:
+    Schedule.objects.filter(pk=task.pk).update(stale=False, next_fire_at=timezone.now())
+
+
+def by_orm(task: PeriodicTask) -> None:
+    task.enabled = False
+    task.save()
+
+
+def by_bulk_update(task: PeriodicTask) -> None:
+    PeriodicTask.objects.filter(pk=task.pk).update(one_off=True)
+
+
+def by_sql(task: PeriodicTask) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE django_celery_beat_periodictask SET start_time = now() WHERE id = %s", [task.pk])
+
+
+def by_another_kind(task: PeriodicTask) -> None:
+    crontab = CrontabSchedule.objects.create(minute="0")
+    PeriodicTask.objects.filter(pk=task.pk).update(interval=None, crontab=crontab)
+
+
+def by_the_shared_row(task: PeriodicTask) -> None:
+    IntervalSchedule.objects.filter(pk=task.interval_id).update(every=9)
+
+
+@pytest.mark.parametrize("edit", [by_orm, by_bulk_update, by_sql, by_another_kind, by_the_shared_row])
+def test_an_edit_marks_the_schedule(task: PeriodicTask, edit: Callable[[PeriodicTask], None]) -> None:
+    before = timezone.now()
+    edit(task)
+    schedule = Schedule.objects.get(pk=task.pk)
+    assert (schedule.stale, schedule.next_fire_at) == (True, None)
+    assert schedule.cursor >= before
+
+
+def test_what_does_not_change_the_time_marks_nothing(task: PeriodicTask) -> None:
+    PeriodicTask.objects.filter(pk=task.pk).update(args="[1]", total_run_count=3, last_run_at=timezone.now())
+    IntervalSchedule.objects.filter(pk=task.interval_id).update(every=5)
+    assert Schedule.objects.get(pk=task.pk).stale is False
+
+
+def test_a_deleted_task_takes_its_schedule_along(task: PeriodicTask) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM django_celery_beat_periodictask WHERE id = %s", [task.pk])
+    assert not Schedule.objects.exists()
