@@ -41,3 +41,21 @@ class TimeLimitExceeded(JobschedError):
 
 class CancelRequested(JobschedError):
     """Raised inside a Python callable when somebody asked for its run to be cancelled."""
+
+
+class WorkerStopping(JobschedError):
+    """Raised inside a Python callable when its worker is stopping; the run will be done again elsewhere."""
+
+
+class DoNotRetry(JobschedError):
+    """Raised by a Python callable: this failure is final, whatever retries the job allows."""
+
+
+class RetryAfter(JobschedError):
+    """Raised by a Python callable: try again, no sooner than `seconds` from now."""
+
+    transient = True
+
+    def __init__(self, seconds: float, message: str = "") -> None:
+        super().__init__(message or f"asked to be tried again after {seconds:g} s")
+        self.seconds = seconds

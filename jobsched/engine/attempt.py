@@ -1,0 +1,319 @@
+"""One attempt under supervision: output, heartbeats, limits, and the judgement at its end.
+
+Follow `supervise`: wait, hear the run, read output, hear the shim, then look at the clock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import socket
+import struct
+import termios
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from jobsched.domain.errors import Unavailable
+from jobsched.domain.outcomes import Assignment, Outcome, Report, Verdict
+from jobsched.engine import reasons
+from jobsched.engine.clip import KIB, Clip, as_text
+from jobsched.engine.listener import Garbled, Listener
+from jobsched.engine.sections import Sections
+from jobsched.engine.watch import Watch
+from jobsched.shim import messages
+from jobsched.shim.bell import Bell
+
+_KEPT: Final = 256 * KIB
+"""Bytes kept of the beginning, and of the end, of the output."""
+_READ: Final = 64 * KIB
+_READS_A_TURN: Final = 16
+"""A flood must not keep the loop from its heartbeats."""
+_FLUSH_SECONDS: Final = 0.5
+_RETRY_SECONDS: Final = 1.0
+"""How soon a heartbeat is tried again while the database cannot be reached."""
+_KILL_SECONDS: Final = 10.0
+"""How long the shim may take to report after it was told, or ought by itself, to kill."""
+_LONGEST_WAIT_SECONDS: Final = 3600.0
+
+
+class ShimDied(Exception):
+    """The shim is gone, or does not answer; its processes are to be taken down with it."""
+
+
+class Attempt:
+    """Supervises from `start` to the shim's report that nothing is left."""
+
+    def __init__(self, assignment: Assignment, watch: Watch, *, bell: Bell, deadline: float) -> None:
+        self._work = assignment
+        self._watch = watch
+        self._bell = bell
+        self._deadline = deadline
+        self._clip = Clip(head=_KEPT, tail=_KEPT)
+        self._sections = Sections()
+        self._flushed = 0
+        self._output = -1
+        self._told: Outcome | None = None
+        self._replaced_process = False
+        self._garbled = False
+        self._lost = ""
+        self._ending: Verdict | None = None
+        self._killed_after_grace = False
+        self._kill_at = float("inf")
+        self._give_up_at = float("inf")
+        self._end: dict[str, Any] | None = None
+
+    # -- beginning and end ---------------------------------------------------------------------------------
+
+    def start(self, shim: socket.socket, folder: Path | None) -> None:
+        """Hand the work to the shim. Raises OSError when the shim is gone; may then be called again."""
+        self.close()
+        self._shim = shim
+        self._output, output = os.pipe()
+        ours, theirs = socket.socketpair()
+        os.set_blocking(self._output, False)
+        self._run = Listener(ours)
+        try:
+            request = {"do": "run", "deadline": self._deadline, "workspace": str(folder) if folder else None}
+            messages.send(shim, request, (output, theirs.fileno()))
+        finally:
+            os.close(output)
+            theirs.close()
+        self._run.say(self._work.to_json())
+        now = time.monotonic()
+        limit = self._work.timeout_seconds
+        self._limit_at = float("inf") if limit is None else now + limit
+        self._beat_at = now + self._watch.heartbeat_seconds
+        self._flush_at = now + _FLUSH_SECONDS
+
+    def close(self) -> None:
+        """Let go of the descriptors."""
+        if self._output >= 0:
+            os.close(self._output)
+            self._run.sock.close()
+            self._output = -1
+
+    def supervise(self) -> Report:
+        """Return when the shim reports that nothing of the attempt is left. Raises `ShimDied`."""
+        poller = select.poll()
+        for source in (self._shim, self._run.sock, self._output, self._bell):
+            poller.register(source, select.POLLIN)
+        run, shim, bell = self._run.sock.fileno(), self._shim.fileno(), self._bell.fileno()
+        while self._end is None:
+            if self._run.wants_to_send:
+                poller.modify(run, select.POLLIN | select.POLLOUT)
+            ready = {number for number, _ in poller.poll(self._milliseconds_left())}
+            if run in ready:
+                self._hear_run()
+                if self._run.ended:
+                    poller.unregister(run)
+                elif not self._run.wants_to_send:
+                    poller.modify(run, select.POLLIN)
+            if self._output in ready and not self._read_output(_READS_A_TURN * _READ):
+                poller.unregister(self._output)
+            if bell in ready:
+                self._bell.hush()
+                self._beat_at = 0.0
+            if shim in ready:
+                self._hear_shim()
+            self._look_at_clock()
+        self._take_the_rest()
+        return self._report(self._judge(self._end))
+
+    def report_of_shim_death(self) -> Report:
+        """Report an attempt whose shim is gone, once its processes are gone too."""
+        self._take_the_rest()
+        return self._report(Outcome(verdict=Verdict.LOST, reason=self._lost or reasons.SHIM_DIED))
+
+    # -- hearing -------------------------------------------------------------------------------------------
+
+    def _hear_run(self) -> bool:
+        """Take in what the run says; return False when it has nothing more to say now."""
+        self._run.push()
+        try:
+            told = self._run.messages()
+            for message in told or ():
+                self._heed(message)
+        except (Garbled, KeyError, TypeError, ValueError):
+            self._garbled = self._run.ended = True
+            self._tell_shim("kill")
+            return False
+        return told is not None
+
+    def _heed(self, message: dict[str, Any]) -> None:
+        match message:
+            case {"plan": list() as names}:
+                self._sections.plan(names)
+            case {"begin": str() as name}:
+                self._read_output(self._waiting_bytes())
+                self._sections.begin(name)
+                self._run.say({"go": True})
+            case {"end": dict() as told}:
+                self._read_output(self._waiting_bytes())
+                self._sections.end(told)
+                self._run.say({"go": True})
+            case {"exec": True}:
+                self._replaced_process = True
+            case {"outcome": dict() as told}:
+                self._told = Outcome.from_json(_storable(told))
+            case _:
+                raise Garbled
+
+    def _read_output(self, most: int) -> bool:
+        """Read up to `most` bytes of what is there; return False at the end of the output."""
+        while most > 0:
+            try:
+                chunk = os.read(self._output, min(_READ, most))
+            except BlockingIOError:
+                return True
+            if not chunk:
+                return False
+            most -= len(chunk)
+            self._clip.add(chunk)
+            self._sections.add(chunk)
+        return True
+
+    def _waiting_bytes(self) -> int:
+        (waiting,) = struct.unpack("i", fcntl.ioctl(self._output, termios.FIONREAD, b"\0\0\0\0"))
+        return int(waiting)
+
+    def _hear_shim(self) -> None:
+        try:
+            received = messages.receive(self._shim)
+        except BlockingIOError:
+            return
+        if received is None:
+            raise ShimDied
+        message, _ = received
+        if "dead" in message:
+            self._give_up_at = float("inf")
+        else:
+            self._end = message
+
+    def _take_the_rest(self) -> None:
+        """Take what was said and written before the end. Whoever may still hold the pipe is not waited for."""
+        while not self._run.ended and self._hear_run():
+            pass
+        self._read_output(self._waiting_bytes())
+
+    # -- the clock -----------------------------------------------------------------------------------------
+
+    def _milliseconds_left(self) -> float:
+        moments = [self._beat_at, self._deadline, self._give_up_at, self._kill_at]
+        if self._may_end_early:
+            moments.append(self._limit_at)
+        if self._clip.head_length > self._flushed:
+            moments.append(self._flush_at)
+        return min(max(0.0, min(moments) - time.monotonic()), _LONGEST_WAIT_SECONDS) * 1000 + 1
+
+    @property
+    def _may_end_early(self) -> bool:
+        """Work that has told its outcome, or is being ended already, is not ended for another reason."""
+        return self._told is None and self._ending is None and not self._lost and self._end is None
+
+    def _look_at_clock(self) -> None:
+        now = time.monotonic()
+        if now >= self._give_up_at:
+            raise ShimDied
+        if now >= self._deadline:
+            self._lose(reasons.LEASE_RAN_OUT)
+        if now >= self._limit_at and self._may_end_early:
+            self._end_early(Verdict.TIMED_OUT)
+        if now >= self._kill_at:
+            self._killed_after_grace = True
+            self._kill()
+        if now >= self._beat_at:
+            self._beat()
+        if now >= self._flush_at:
+            self._flush()
+
+    def _beat(self) -> None:
+        try:
+            pulse = self._watch.heartbeat()
+        except Unavailable:
+            self._beat_at = time.monotonic() + _RETRY_SECONDS
+            return
+        self._beat_at = time.monotonic() + self._watch.heartbeat_seconds
+        if pulse.lost:
+            self._lose(reasons.LEASE_LOST)
+            return
+        self._deadline = pulse.deadline
+        self._tell_shim("renew", deadline=pulse.deadline)
+        if self._may_end_early and (pulse.cancel_requested or pulse.stopping):
+            self._end_early(Verdict.CANCELLED if pulse.cancel_requested else Verdict.HANDED_BACK)
+
+    def _flush(self) -> None:
+        if self._clip.head_length > self._flushed:
+            chunk = self._clip.head(self._flushed)
+            try:
+                self._watch.flush(chunk)
+                self._flushed += len(chunk)
+            except Unavailable:  # offered again next time
+                pass
+        self._flush_at = time.monotonic() + _FLUSH_SECONDS
+
+    # -- ending --------------------------------------------------------------------------------------------
+
+    def _end_early(self, verdict: Verdict) -> None:
+        self._ending = verdict
+        # Before the signal, so that the work finds the reason when the signal makes it look.
+        self._run.say({"ending": verdict})
+        self._tell_shim("term")
+        self._kill_at = time.monotonic() + self._work.grace_seconds
+
+    def _lose(self, reason: str) -> None:
+        self._lost = self._lost or reason
+        self._deadline = self._beat_at = float("inf")
+        self._kill()
+
+    def _kill(self) -> None:
+        self._kill_at = float("inf")
+        self._give_up_at = min(self._give_up_at, time.monotonic() + _KILL_SECONDS)
+        self._tell_shim("kill")
+
+    def _tell_shim(self, order: str, **details: float) -> None:
+        try:
+            messages.send(self._shim, {"do": order, **details})
+        except OSError as error:
+            if self._end is None:
+                raise ShimDied from error
+
+    def _judge(self, end: dict[str, Any]) -> Outcome:
+        if "not_started" in end:
+            reason = f"no process could be started for the run: {end['not_started']}"
+            return Outcome(verdict=Verdict.FAILED, reason=reason)
+        if self._lost or end["lease_ran_out"]:
+            return Outcome(verdict=Verdict.LOST, reason=self._lost or reasons.LEASE_RAN_OUT)
+        if self._garbled:
+            return Outcome(verdict=Verdict.FAILED, reason=reasons.TOO_MUCH_SAID)
+        seen = self._told or reasons.from_wait_status(end["ended"], exit_code_counts=self._replaced_process)
+        if self._ending is None:
+            return seen
+        grace = self._work.grace_seconds if self._killed_after_grace else None
+        why = reasons.why_ending(self._ending, self._work.timeout_seconds)
+        reason = reasons.how_ended(why, killed_after_seconds=grace)
+        return replace(seen, verdict=self._ending, reason=reason)
+
+    def _report(self, outcome: Outcome) -> Report:
+        self._sections.close(outcome.verdict)
+        return Report(
+            outcome=outcome,
+            output=self._clip.render(),
+            output_total=self._clip.total,
+            sections=self._sections.all(),
+            killed=(self._end or {}).get("killed", 0),
+        )
+
+
+def _storable(value: Any) -> Any:
+    """Replace in all text what PostgreSQL's text and jsonb cannot hold: NUL and lone surrogates."""
+    match value:
+        case str():
+            return as_text(value.encode("utf-8", "replace"))
+        case list():
+            return [_storable(item) for item in value]
+        case dict():
+            return {_storable(key): _storable(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,54 @@
+"""The sentences that say how an attempt ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Final
+
+from jobsched.domain.outcomes import Outcome, Verdict
+
+LEASE_RAN_OUT: Final = "the worker could not renew its lease in time, so the run's processes were killed"
+LEASE_LOST: Final = "the worker no longer holds the lease, so the run's processes were killed"
+SHIM_DIED: Final = (
+    "the process that looks after the run's processes was killed; whether the work took effect is unknown"
+)
+TOO_MUCH_SAID: Final = "sent more than 4 MiB, or something unreadable, as its result"
+
+
+def why_ending(verdict: Verdict, timeout_seconds: float | None) -> str:
+    """Say why an attempt is being ended before its time."""
+    if verdict is Verdict.TIMED_OUT:
+        return f"ran longer than its limit of {timeout_seconds or 0:g} s"
+    if verdict is Verdict.CANCELLED:
+        return "cancelled on request"
+    return "its worker is stopping"
+
+
+def how_ended(why: str, *, killed_after_seconds: float | None) -> str:
+    """Complete the sentence of `why_ending` with what it took."""
+    if killed_after_seconds is None:
+        return f"{why}; ended by SIGTERM"
+    return f"{why}; killed after {killed_after_seconds:g} s of grace"
+
+
+def from_wait_status(status: int, *, exit_code_counts: bool) -> Outcome:
+    """Judge a process that ended without telling an outcome.
+
+    `exit_code_counts` is true for work that replaced the process (a shell command): there 0 means success.
+    """
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        return Outcome(verdict=Verdict.FAILED, reason=f"killed by {signal_name(-code)}")
+    if code == 0 and exit_code_counts:
+        return Outcome(verdict=Verdict.SUCCEEDED, exit_code=0)
+    detail = f"exit code {code}" if code else "ended without a result (exit code 0)"
+    return Outcome(verdict=Verdict.FAILED, reason=detail, exit_code=code)
+
+
+def signal_name(number: int) -> str:
+    """Name a signal: `signal 9 (SIGKILL)`."""
+    try:
+        return f"signal {number} ({signal.Signals(number).name})"
+    except ValueError:  # real-time signals between SIGRTMIN and SIGRTMAX have no name
+        return f"signal {number}"

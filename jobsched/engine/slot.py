@@ -1,0 +1,115 @@
+"""A worker slot: performs attempts one after the other, through one long-lived shim."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from jobsched import registry
+from jobsched.domain.errors import InvalidInput
+from jobsched.domain.outcomes import Assignment, Outcome, Report, Verdict
+from jobsched.engine.attempt import Attempt, ShimDied
+from jobsched.engine.watch import Watch
+from jobsched.shim import workspace
+from jobsched.shim.bell import Bell
+from jobsched.shim.launch import Handle, launch
+
+_log: Final = logging.getLogger(__name__)
+
+
+def _nothing() -> None:
+    return
+
+
+class Slot:
+    """Performs one attempt at a time. Not for use by two threads at once.
+
+    `workspace_dir` holds the folders of running attempts. `after_fork` is called in each run's process before the
+    project's own code, to forget connections it shares with this process. Modules that many runs need are best
+    imported before the first `perform`, since that forks the shim which every run is forked from.
+    """
+
+    def __init__(self, *, workspace_dir: Path, after_fork: Callable[[], None] = _nothing) -> None:
+        self._workspace_dir = workspace_dir
+        self._after_fork = after_fork
+        self._shim: Handle | None = None
+        self._bell = Bell()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def shim(self) -> Handle | None:
+        """The present shim, for those who look after processes."""
+        return self._shim
+
+    def perform(self, assignment: Assignment, watch: Watch, *, deadline: float) -> Report:
+        """Perform one attempt and return when nothing of it is left running.
+
+        `deadline` is when the lease ends (CLOCK_MONOTONIC, seconds); `watch` renews it. Every way the work can
+        end is a Report. Raises `Unavailable` when no process can be started for it, and what `watch` raises
+        besides `Unavailable`, after the work has been killed.
+        """
+        try:
+            executor = registry.executor(assignment.kind)
+        except InvalidInput as error:
+            return Report(outcome=Outcome(verdict=Verdict.FAILED, reason=str(error), no_retry=True))
+        folder = self._make_workspace(assignment) if executor.needs_workspace else None
+        attempt = Attempt(assignment, watch, bell=self._bell, deadline=deadline)
+        try:
+            self._start(attempt, folder)
+            return attempt.supervise()
+        except ShimDied:
+            self._end_shim(folder)
+            return attempt.report_of_shim_death()
+        except BaseException:
+            self._end_shim(folder)
+            raise
+        finally:
+            attempt.close()
+
+    def interrupt(self) -> None:
+        """Have the watch asked for news at once. May be called from a signal handler or another thread."""
+        self._bell.ring()
+
+    def close(self) -> None:
+        """End the shim and all that it holds. May be called twice."""
+        self._end_shim()
+        self._bell.close()
+
+    def _start(self, attempt: Attempt, folder: Path | None) -> None:
+        if self._shim is not None:
+            try:
+                attempt.start(self._shim.sock, folder)
+                return
+            except OSError:
+                _log.warning("the shim of this worker slot had ended; starting another")
+                self._end_shim()
+        registry.preload()
+        self._shim = launch(self._after_fork)
+        try:
+            attempt.start(self._shim.sock, folder)
+        except OSError as error:
+            raise ShimDied from error
+
+    def _end_shim(self, folder: Path | None = None) -> None:
+        """End the shim and, since it cannot be relied upon to, remove the folder of its run."""
+        shim, self._shim = self._shim, None
+        if shim is not None:
+            shim.end()
+        if folder is not None:
+            workspace.remove(str(folder))
+
+    def _make_workspace(self, assignment: Assignment) -> Path:
+        self._workspace_dir.mkdir(parents=True, exist_ok=True)
+        prefix = f"run-{assignment.run_id}-{assignment.attempt}-"
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=self._workspace_dir))

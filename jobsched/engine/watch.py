@@ -1,0 +1,37 @@
+"""What the engine needs from its caller while an attempt runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pulse:
+    """The answer to one heartbeat.
+
+    `deadline` is on CLOCK_MONOTONIC, in seconds: the work must be dead by then unless it is renewed. Count it
+    from the moment the renewal was sent, not from its answer.
+    """
+
+    deadline: float
+    lost: bool = False
+    """The lease belongs to somebody else now, or to nobody: kill the work at once."""
+    cancel_requested: bool = False
+    stopping: bool = False
+    """This worker is to stop: end the work and hand the run back."""
+
+
+class Watch(Protocol):
+    """Supplied by the caller for one attempt; every method is called in the thread that called `perform`."""
+
+    heartbeat_seconds: float
+
+    def heartbeat(self) -> Pulse:
+        """Renew the lease and ask for news. Raises `Unavailable` when the database cannot be reached."""
+
+    def flush(self, chunk: bytes) -> None:
+        """Take output that is new since the last call. It lies within the head that is kept.
+
+        Raises `Unavailable` when it cannot be stored now; the same bytes are offered again later.
+        """

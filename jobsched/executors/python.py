@@ -1,0 +1,85 @@
+"""Kind `python`: a callable of the project, with JSON parameters in and a JSON result out."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
+
+from jobsched import registry
+from jobsched.domain.errors import DoNotRetry, InvalidInput, RetryAfter
+from jobsched.domain.outcomes import Assignment, Outcome, Verdict
+from jobsched.executors.base import Context, required
+from jobsched.shim.control import RESULT_LIMIT_BYTES, unstorable
+
+_PLAIN: Final = (type(None), bool, int)
+"""Results that need no look at whether they are JSON."""
+
+
+class PythonExecutor:
+    """Spec: `call`, a registered name or `package.module:function`."""
+
+    in_interpreter: ClassVar[bool] = True
+    needs_workspace: ClassVar[bool] = False
+    ends_by_exception: ClassVar[bool] = True
+
+    def perform(self, work: Assignment, context: Context) -> Outcome:
+        return invoke(registry.resolve(required(work.spec, "call", str)).function, work.params)
+
+
+def perform_in_process(work: Assignment) -> Outcome:
+    """Call a trusted callable in this very process: no time limit, no capture, no protection."""
+    try:
+        function = registry.resolve(required(work.spec, "call", str)).function
+    except InvalidInput as error:
+        return Outcome(verdict=Verdict.FAILED, reason=str(error), error="InvalidInput", no_retry=True)
+    except Exception as error:  # raised by the callable's module while it was imported
+        return _failed(error)
+    outcome = invoke(function, work.params)
+    if isinstance(outcome.result, _PLAIN):
+        return outcome
+    try:
+        size = len(json.dumps(outcome.result, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        return unstorable(f"its result cannot be stored as JSON: {error}")
+    if size > RESULT_LIMIT_BYTES:
+        return unstorable(f"its result of {size} bytes exceeds the limit of {RESULT_LIMIT_BYTES} bytes")
+    return outcome
+
+
+def invoke(function: Callable[..., Any], params: dict[str, Any]) -> Outcome:
+    """Call a function and judge how it ended. What stops the worker itself (KeyboardInterrupt) is let through."""
+    try:
+        return Outcome(verdict=Verdict.SUCCEEDED, result=function(**params))
+    except SystemExit as error:
+        return _exited(error)
+    except Exception as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> Outcome:
+    # The first frame is this module's, which tells the reader nothing.
+    shown = error.__traceback__.tb_next if error.__traceback__ else None
+    traceback.print_exception(type(error), error, shown)
+    return Outcome(
+        verdict=Verdict.FAILED,
+        reason=f"{type(error).__name__}: {error}",
+        error=_qualified(type(error)),
+        no_retry=isinstance(error, DoNotRetry),
+        retry_after_seconds=error.seconds if isinstance(error, RetryAfter) else None,
+    )
+
+
+def _exited(error: SystemExit) -> Outcome:
+    if error.code is None or error.code == 0:
+        return Outcome(verdict=Verdict.SUCCEEDED, exit_code=0)
+    code = error.code if isinstance(error.code, int) else 1
+    if not isinstance(error.code, int):
+        sys.stderr.write(f"{error.code}\n")
+    return Outcome(verdict=Verdict.FAILED, reason=f"exit code {code}", exit_code=code, error="SystemExit")
+
+
+def _qualified(kind: type[BaseException]) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,8 @@
+"""The process between a worker slot and the work: it forks every run, and no process outlives it.
+
+    slot ── guard ── shim ── the run's process ── whatever that starts
+                     (PID 1 of a namespace of its own where possible)
+
+The slot may freeze, crash or lose its database. The shim holds nothing but a deadline, so it can be relied upon
+to kill the run's processes when the slot dies or does not renew in time.
+"""

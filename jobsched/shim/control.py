@@ -1,0 +1,71 @@
+"""The run's end of its conversation with the slot: JSON lines over a socket."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any, Final
+
+from jobsched.domain.outcomes import Outcome, Verdict
+
+RESULT_LIMIT_BYTES: Final = 1024 * 1024
+
+
+class Control:
+    """What the slot tells the run, and what the run tells the slot."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=descriptor)
+        self._unread = b""
+
+    def receive(self) -> dict[str, Any]:
+        """Wait for the next line. Raises EOFError when the slot is gone."""
+        while b"\n" not in self._unread:
+            chunk = self._sock.recv(65536)
+            if not chunk:
+                raise EOFError("the worker is gone")
+            self._unread += chunk
+        line, self._unread = self._unread.split(b"\n", 1)
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+    def send(self, message: dict[str, Any]) -> None:
+        self._sock.sendall(json.dumps(message, allow_nan=False).encode() + b"\n")
+
+    def ask(self, message: dict[str, Any]) -> None:
+        """Send a message and wait until the slot has taken all output written before it."""
+        self.send(message)
+        while not self.receive().get("go"):
+            pass
+
+    def tell(self, outcome: Outcome) -> None:
+        """Send the outcome. A result that is no JSON, or too large, makes it a failure that says so."""
+        try:
+            line = json.dumps({"outcome": outcome.to_json()}, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            outcome = unstorable(f"its result cannot be stored as JSON: {error}")
+            line = json.dumps({"outcome": outcome.to_json()})
+        if len(line) > RESULT_LIMIT_BYTES:
+            outcome = unstorable(f"its result of {len(line)} bytes exceeds the limit of {RESULT_LIMIT_BYTES} bytes")
+            line = json.dumps({"outcome": outcome.to_json()})
+        self._sock.sendall(line.encode() + b"\n")
+
+    def ending(self) -> Verdict | None:
+        """Look, without taking anything or waiting, whether the slot has said why the run is being ended.
+
+        Safe in a signal handler that interrupts `receive`: what is only looked at is still there for it.
+        """
+        try:
+            seen = self._sock.recv(65536, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        for line in seen.splitlines():
+            message = json.loads(line)
+            if "ending" in message:
+                return Verdict(message["ending"])
+        return None
+
+
+def unstorable(reason: str) -> Outcome:
+    """The failure of work whose result cannot be kept; trying again would not help."""
+    return Outcome(verdict=Verdict.FAILED, reason=reason, no_retry=True)

@@ -1,0 +1,161 @@
+"""The shim itself: one run at a time, its deadline, and the end of everything it started."""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+from jobsched.shim import messages, workspace
+from jobsched.shim.bell import Bell
+from jobsched.shim.child import Terminal, live
+from jobsched.shim.descriptors import neutralise
+from jobsched.shim.tree import Tree, reap_ended
+
+
+class _Run:
+    """The run in hand: its first process and how that ended."""
+
+    def __init__(self, pid: int, deadline: float, folder: str | None) -> None:
+        self.pid = pid
+        self.deadline = deadline
+        self.folder = folder
+        self.status: int | None = None
+        self.killed = 0
+
+    def seen(self, pid: int, status: int) -> None:
+        if pid == self.pid:
+            self.status = status
+
+    def seen_killed(self, pid: int, status: int) -> None:
+        self.seen(pid, status)
+        self.killed += os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+
+
+class Shim:
+    """Serves its slot until the slot closes the socket or dies; then kills what is left and returns."""
+
+    def __init__(self, sock: socket.socket, tree: Tree, after_fork: Callable[[], None], *, tie: bool) -> None:
+        self._sock = sock
+        self._tree = tree
+        self._after_fork = after_fork
+        self._tie = tie
+        self._run: _Run | None = None
+        self._over = False
+
+    def serve(self) -> None:
+        self._prepare()
+        while not self._over:
+            ready = {number for number, _ in self._poller.poll(self._milliseconds_left())}
+            if self._bell.fileno() in ready:
+                self._bell.hush()
+            if self._sock.fileno() in ready and not self._obey():
+                break
+            self._look_after_run()
+        if self._run is not None:
+            self._end(self._run)
+
+    def _prepare(self) -> None:
+        _forget_signals()
+        self._bell = Bell()
+        mine = (self._sock.fileno(), *self._bell.descriptors())
+        neutralise(mine)
+        signal.set_wakeup_fd(self._bell.writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        # In a namespace nobody but the kernel's SIGKILL may end us: SIGTERM stays without effect there.
+        if self._tie:
+            signal.signal(signal.SIGTERM, self._stop)
+        self._sock.setblocking(False)
+        self._terminal = Terminal(mine=mine, tie_to_parent=self._tie)
+        self._poller = select.poll()
+        self._poller.register(self._sock, select.POLLIN)
+        self._poller.register(self._bell, select.POLLIN)
+        # What exists now is shared with every run; a collection in a run must not copy it page by page.
+        gc.collect()
+        gc.freeze()
+
+    def _stop(self, *_signal: object) -> None:
+        self._over = True
+
+    def _milliseconds_left(self) -> float | None:
+        if self._run is None:
+            return None
+        return max(0.0, self._run.deadline - time.monotonic()) * 1000 + 1
+
+    def _obey(self) -> bool:
+        """Do what the slot says; return False when the slot is gone."""
+        while True:
+            try:
+                received = messages.receive(self._sock)
+            except BlockingIOError:
+                return True
+            if received is None:
+                return False
+            message, descriptors = received
+            match message["do"]:
+                case "run":
+                    self._start(message["deadline"], message["workspace"], *descriptors)
+                case "renew" if self._run is not None:
+                    self._run.deadline = message["deadline"]
+                case "term" if self._run is not None:
+                    self._tree.signal_all(signal.SIGTERM)
+                case "kill" if self._run is not None:
+                    self._end(self._run)
+                    self._report(self._run)
+
+    def _start(self, deadline: float, folder: str | None, output: int, control: int) -> None:
+        pid = -1
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._tell({"not_started": error.strerror})
+            if folder is not None:
+                workspace.remove(folder)
+            return
+        finally:
+            if pid != 0:
+                os.close(output)
+                os.close(control)
+        if pid == 0:
+            live(self._terminal, output, control, folder, self._after_fork)
+        self._run = _Run(pid, deadline, folder)
+
+    def _look_after_run(self) -> None:
+        run = self._run
+        if run is None:
+            return
+        reap_ended(run.seen)
+        overdue = run.status is None and time.monotonic() >= run.deadline
+        if run.status is not None or overdue:
+            self._end(run)
+            self._report(run, lease_ran_out=overdue)
+
+    def _end(self, run: _Run) -> None:
+        self._tree.kill_all(run.seen_killed)
+        if run.folder is not None:
+            # A big folder takes its time; the slot shall know that this is no failure to kill.
+            self._tell({"dead": True})
+            workspace.remove(run.folder)
+
+    def _report(self, run: _Run, *, lease_ran_out: bool = False) -> None:
+        self._run = None
+        self._tell({"ended": run.status, "killed": run.killed, "lease_ran_out": lease_ran_out})
+
+    def _tell(self, message: dict[str, object]) -> None:
+        try:
+            messages.send(self._sock, message)
+        except OSError:  # the slot is gone
+            self._over = True
+
+
+def _forget_signals() -> None:
+    """Drop the handlers and the mask of the program we were forked from."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if signal.getsignal(number) not in (signal.SIG_DFL, None):
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
