@@ -8,7 +8,8 @@ that Celery worked out from the task's own options.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
@@ -32,6 +33,35 @@ def find_task(name: str) -> Task:
         ) from None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """What a task's own options say about limits and retries."""
+
+    max_retries: int
+    timeout: timedelta | None
+    grace: timedelta | None
+
+
+UNLIMITED_RETRIES = 1000
+"""`max_retries = None` means for ever to Celery; ours has an end."""
+
+
+def policy(name: str) -> Policy:
+    """Return the limits that a task's decorator gives. Raises InvalidInput when there is no such task.
+
+    `soft_time_limit` is when the task is asked to end, `time_limit` when it is killed.
+    """
+    task = find_task(name)
+    soft, hard = task.soft_time_limit, task.time_limit
+    grace = timedelta(seconds=max(0.0, hard - soft)) if soft and hard else timedelta(0) if hard else None
+    limit = soft or hard
+    return Policy(
+        max_retries=UNLIMITED_RETRIES if task.max_retries is None else task.max_retries,
+        timeout=timedelta(seconds=limit) if limit else None,
+        grace=grace,
+    )
+
+
 class CeleryExecutor:
     """Performs `{"task", "args", "own_retries"}`; the run's parameters are the keyword arguments.
 
@@ -39,7 +69,8 @@ class CeleryExecutor:
     """
 
     in_interpreter: ClassVar[bool] = True
-    time_limit_error: ClassVar[type[Exception]] = SoftTimeLimitExceeded
+    needs_workspace: ClassVar[bool] = False
+    ends_by_exception: ClassVar[bool] = True
 
     def perform(self, work: Assignment, context: Any) -> Outcome:
         """Run the task in this process and say what it came to."""

@@ -6,18 +6,16 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from django.db import transaction
-from jobsched.domain.timetables import Crontab, Every, Once, Timetable
 
 from jobs import messages
 from jobs.models import Run
+from jobs.rules import first_after
 from jobs.store import births, schedules
 from jobs.store.births import Birth
-from jobs.store.schedules import Advance, Entry, Rule
+from jobs.store.schedules import Advance, Entry
 from jobs.store.session import django_connection
 from jobsched.domain.states import State
 
@@ -90,16 +88,7 @@ def seconds_to_next() -> float | None:
 
 def first_fire(entry: Entry) -> datetime | None:
     """Return the first instant of a schedule after those it is accounted for, or None when there is none."""
-    return next_fire(entry, after=entry.cursor) if entry.enabled else None
-
-
-def next_fire(entry: Entry, *, after: datetime) -> datetime | None:
-    """Return the first instant strictly after `after`, within the schedule's start and end."""
-    rule = entry.rule
-    if rule.start_time and rule.start_time > after:
-        after = rule.start_time - timedelta(microseconds=1)  # an instant that falls on the start counts
-    instant = timetable(rule).after(after)
-    return None if instant is None or (rule.expires and instant > rule.expires) else instant
+    return first_after(entry.rule, entry.cursor) if entry.enabled else None
 
 
 def due(entry: Entry) -> Fires:
@@ -114,7 +103,7 @@ def due(entry: Entry) -> Fires:
         instants.append(instant)
         if entry.one_off:
             return _sorted_out(entry, instants, upcoming=None)
-        instant = next_fire(entry, after=instant)
+        instant = first_after(entry.rule, instant)
     return _sorted_out(entry, instants, upcoming=instant)
 
 
@@ -162,37 +151,3 @@ def _advance(entry: Entry, fires: Fires) -> Advance:
         fired=len(fires.fire),
         finished=entry.one_off,
     )
-
-
-@lru_cache(maxsize=65536)
-def timetable(rule: Rule) -> Timetable:
-    """Return the calculator for a PeriodicTask row."""
-    if rule.crontab:
-        minute, hour, day_of_month, month_of_year, day_of_week, zone = rule.crontab
-        return Crontab(
-            minute=minute,
-            hour=hour,
-            day_of_month=day_of_month,
-            month_of_year=month_of_year,
-            day_of_week=day_of_week,
-            timezone=ZoneInfo(zone),
-        )
-    if rule.interval:
-        every, period = rule.interval
-        return Every(period=timedelta(**{period: every}), anchor=rule.start_time or rule.anchor)
-    if rule.clocked:
-        return Once(at=rule.clocked)
-    return NEVER
-
-
-class _Never:
-    """A solar schedule, or a row without any: nothing of ours can tell when it is due."""
-
-    def after(self, moment: datetime) -> datetime | None:
-        return None
-
-    def words(self) -> str:
-        return "never: this kind of schedule is not served yet"
-
-
-NEVER: Final = _Never()

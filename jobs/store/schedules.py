@@ -8,23 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from jobs.rules import Rule
 from jobs.store.session import Execute
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rule:
-    """What a PeriodicTask row says about when. Exactly one of the four kinds is set."""
-
-    crontab: tuple[str, str, str, str, str, str] | None
-    """minute, hour, day of month, month, day of week, time zone"""
-    interval: tuple[int, str] | None
-    """how many, of which period"""
-    clocked: datetime | None
-    solar: tuple[str, str, str] | None
-    """event, latitude, longitude"""
-    anchor: datetime
-    start_time: datetime | None
-    expires: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

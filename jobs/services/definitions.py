@@ -1,0 +1,291 @@
+"""Create, change and remove jobs. YAML, REST and the admin all come through here, as a JobSpec."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from django.db import transaction
+from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask
+
+from jobs import celery_tasks
+from jobs.conf import conf
+from jobs.models import Job, Project, Run, Schedule
+from jobs.rules import Rule, first_after, rule_for, rule_of, timetable
+from jobs.store import control
+from jobs.store.session import django_connection
+from jobsched import registry
+from jobsched.domain import durations
+from jobsched.domain import manifest as yaml_format
+from jobsched.domain.errors import InvalidInput
+from jobsched.domain.specs import JobSpec
+from jobsched.domain.timetables import Once, upcoming
+
+logger = logging.getLogger(__name__)
+
+
+class Result(StrEnum):
+    """What saving a job came to."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Applied:
+    """One job of a file, and what became of it."""
+
+    project: str
+    name: str
+    result: Result
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preview:
+    """A schedule in words, and its next instants."""
+
+    words: str
+    fires: list[datetime]
+
+
+def apply(text: str | bytes, *, filename: str, actor: str) -> list[Applied]:
+    """Create or update the jobs of a YAML file: all of them, or none and InvalidInput."""
+    file = yaml_format.parse(text, filename=filename)
+    with transaction.atomic():
+        return [save(spec, project=file.project, actor=actor, where=filename) for spec in file.jobs]
+
+
+def save(spec: JobSpec, *, project: str = "default", actor: str, where: str = "") -> Applied:
+    """Create a job or make it what `spec` says. Raises InvalidInput with one sentence.
+
+    What a person does while operating (pausing) outlasts the same file being applied again.
+    """
+    where = ", ".join(part for part in (where, f"job '{spec.name}'") if part)
+    fields = _fields(spec, where=where)
+    with transaction.atomic():
+        owner, _ = Project.objects.get_or_create(name=project)
+        job = Job.objects.current().select_for_update().filter(project=owner, name=spec.name).first()
+        if job is None:
+            job = Job(project=owner, name=spec.name, **fields, paused=spec.paused)
+            job.save()
+            result = Result.CREATED
+            _save_schedule(job, spec, where=where)
+        else:
+            if "paused" in spec.model_fields_set:
+                fields["paused"] = spec.paused
+            changed = [name for name, value in fields.items() if getattr(job, name) != value]
+            if changed:
+                for name in changed:
+                    setattr(job, name, fields[name])
+                job.save(update_fields=changed)
+            moved = _save_schedule(job, spec, where=where)
+            result = Result.UPDATED if changed or moved else Result.UNCHANGED
+    if result is not Result.UNCHANGED:
+        logger.info("job %s project=%s job=%s actor=%s", result, project, spec.name, actor)
+    return Applied(project=project, name=spec.name, result=result)
+
+
+def _fields(spec: JobSpec, *, where: str) -> dict[str, Any]:
+    if spec.queue not in conf().queues:
+        raise InvalidInput(
+            f"no worker serves the queue '{spec.queue}'; there {_are(conf().queues)} (JOBSCHED_QUEUES)",
+            where=f"{where}, key 'queue'",
+        )
+    fields: dict[str, Any] = {
+        "description": spec.description,
+        "kind": spec.kind,
+        "spec": spec.spec,
+        "queue": spec.queue,
+        "priority": spec.priority,
+        "timeout": spec.timeout,
+        "grace": spec.grace,
+        "retries": spec.retries.model_dump(mode="json", exclude_defaults=True),
+        "on_lost": spec.on_lost,
+        "env": dict(spec.env),
+        "params": dict(spec.params),
+        "in_process": False,
+    }
+    if spec.kind == "python":
+        fields["in_process"] = _callable(spec, where=where).in_process
+    elif spec.kind == "celery":
+        fields |= _celery_policy(spec, where=where)
+    return fields
+
+
+def _are(queues: Iterable[str]) -> str:
+    names = [f"'{queue}'" for queue in queues]
+    return f"is {names[0]}" if len(names) == 1 else f"are {', '.join(names)}"
+
+
+def _callable(spec: JobSpec, *, where: str) -> registry.JobCallable:
+    try:
+        return registry.resolve(spec.spec["call"])
+    except InvalidInput as error:
+        raise InvalidInput(error.message, where=f"{where}, key 'call'") from error
+
+
+def _celery_policy(spec: JobSpec, *, where: str) -> dict[str, Any]:
+    """A task's own options are the job's policy, but for what the job says itself."""
+    try:
+        options = celery_tasks.policy(spec.spec["task"])
+    except InvalidInput as error:
+        raise InvalidInput(error.message, where=f"{where}, key 'task'") from error
+    said = spec.model_fields_set
+    policy: dict[str, Any] = {"spec": {**spec.spec, "own_retries": "retries" not in said}}
+    if "retries" not in said:
+        policy["retries"] = {"max": options.max_retries} if options.max_retries else {}
+    if "timeout" not in said and options.timeout is not None:
+        policy["timeout"] = options.timeout
+        if "grace" not in said and options.grace is not None:
+            policy["grace"] = options.grace
+    return policy
+
+
+def _save_schedule(job: Job, spec: JobSpec, *, where: str) -> bool:
+    """Make the job's PeriodicTask what the spec says. Return whether anything changed."""
+    schedule = Schedule.objects.filter(job=job).select_related("periodic_task").first()
+    wanted = spec.timetable(anchor=datetime.now(UTC))
+    if wanted is None:
+        if schedule is None:
+            return False
+        schedule.periodic_task.delete()
+        return True
+    task = schedule.periodic_task if schedule else _new_task(job)
+    rule = rule_for(wanted, anchor=schedule.anchor if schedule else datetime.now(UTC))
+    one_off = spec.run_once or isinstance(wanted, Once)
+    if schedule and task.one_off == one_off and rule_of(task, anchor=schedule.anchor) == rule:
+        return False  # also when it has fired for the last time: the same file must not start it again
+    if isinstance(wanted, Once) and wanted.at <= datetime.now(UTC):
+        raise InvalidInput(
+            f"{wanted.at:%Y-%m-%d %H:%M:%S} UTC lies in the past; give a moment to come, "
+            "or leave 'at' out and request the job",
+            where=f"{where}, key 'at'",
+        )
+    task.one_off, task.enabled = one_off, True
+    task.crontab, task.interval, task.clocked, task.solar = *_rows(rule), None
+    task.save()
+    Schedule.objects.filter(pk=task.pk).update(job=job)
+    return True
+
+
+def _new_task(job: Job) -> PeriodicTask:
+    # Under django-celery-beat's own scheduler this row would request the job, too.
+    return PeriodicTask(
+        name=f"{job.project.name}/{job.name} (job {job.pk})",
+        task="jobs.trigger",
+        args=json.dumps([job.name]),
+        kwargs=json.dumps({"project": job.project.name}),
+    )
+
+
+def _rows(rule: Rule) -> tuple[CrontabSchedule | None, IntervalSchedule | None, ClockedSchedule | None]:
+    """Find or make the django-celery-beat rows of a rule. They are shared, and so never altered."""
+    if rule.crontab:
+        names = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week", "timezone")
+        wanted = dict(zip(names, rule.crontab, strict=True))
+        return CrontabSchedule.objects.filter(**wanted).first() or CrontabSchedule.objects.create(**wanted), None, None
+    if rule.interval:
+        every, period = rule.interval
+        return None, IntervalSchedule.objects.get_or_create(every=every, period=period)[0], None
+    return None, None, ClockedSchedule.objects.get_or_create(clocked_time=rule.clocked)[0]
+
+
+def preview(spec: JobSpec, *, count: int = 5) -> Preview:
+    """Return the schedule of a job that need not be saved yet, in words and with its next instants."""
+    now = datetime.now(UTC)
+    wanted = spec.timetable(anchor=now)
+    if wanted is None:
+        return Preview(words="only on request", fires=[])
+    if spec.run_once or isinstance(wanted, Once):
+        count = 1
+    words = f"{wanted.words()}, once only" if spec.run_once and not isinstance(wanted, Once) else wanted.words()
+    return Preview(words=words, fires=upcoming(wanted, after=now, count=count))
+
+
+def preview_of(job: Job, *, count: int = 5) -> Preview:
+    """Return the schedule of a saved job in words, and its next instants as the scheduler will fire them."""
+    schedule = Schedule.objects.filter(job=job).select_related(*_TASK_ROWS).first()
+    if schedule is None:
+        return Preview(words="only on request", fires=[])
+    task = schedule.periodic_task
+    rule = rule_of(task, anchor=schedule.anchor)
+    if not task.enabled:
+        return Preview(words=f"{timetable(rule).words()} (switched off)", fires=[])
+    fires: list[datetime] = []
+    moment: datetime | None = max(schedule.cursor, datetime.now(UTC))
+    while len(fires) < (1 if task.one_off else count):
+        moment = first_after(rule, moment)
+        if moment is None:
+            break
+        fires.append(moment)
+    return Preview(words=timetable(rule).words(), fires=fires)
+
+
+_TASK_ROWS = tuple(f"periodic_task__{kind}" for kind in ("crontab", "interval", "clocked", "solar"))
+
+
+def manifest(job: Job) -> dict[str, Any]:
+    """Return a job as the keys of the YAML format, defaults left out."""
+    schedule = Schedule.objects.filter(job=job).select_related(*_TASK_ROWS).first()
+    data: dict[str, Any] = {"name": job.name, **_work(job)}
+    if schedule:
+        data |= _when(schedule)
+    plain = {"queue": job.queue, "priority": job.priority, "on_lost": job.on_lost, "description": job.description}
+    plain |= {"env": job.env, "params": job.params, "paused": job.paused}
+    data |= {name: value for name, value in plain.items() if value != JobSpec.model_fields[name].get_default(call_default_factory=True)}
+    data["timeout"] = None if job.timeout is None else durations.format(job.timeout)
+    data["grace"] = durations.format(job.grace)
+    if job.retries:
+        data["retries"] = job.retries
+    return data
+
+
+def _work(job: Job) -> dict[str, Any]:
+    match job.kind:
+        case "shell":
+            return {"run": job.spec["command"]}
+        case "steps":
+            return {"steps": [_step(step) for step in job.spec["steps"]]}
+        case "http":
+            return {"http": _http(job.spec)}
+        case "python":
+            return {"call": job.spec["call"]}
+        case "celery":
+            return {"task": job.spec["task"], **({"args": job.spec["args"]} if job.spec.get("args") else {})}
+        case _:
+            return {job.kind: job.spec}
+
+
+def _when(schedule: Schedule) -> dict[str, Any]:
+    task = schedule.periodic_task
+    rule = rule_of(task, anchor=schedule.anchor)
+    data: dict[str, Any] = {}
+    if rule.crontab:
+        *fields, zone = rule.crontab
+        data["schedule"] = " ".join(fields)
+        if zone != "UTC":
+            data["timezone"] = zone
+    elif rule.interval:
+        every, period = rule.interval
+        data["schedule"] = durations.format(timedelta(**{period: every}))
+    elif rule.clocked:
+        return {"at": rule.clocked.isoformat()}
+    if task.one_off:
+        data["run_once"] = True
+    return data
+
+
+def remove(job: Job, *, actor: str) -> None:
+    """Delete a job: its schedule goes and its waiting runs are cancelled, its history stays."""
+    with transaction.atomic():
+        PeriodicTask.objects.filter(schedule__job=job).delete()
+        Job.objects.filter(pk=job.pk).update(archived_at=datetime.now(UTC))
+        waiting = list(Run.objects.active().filter(job=job).values_list("pk", flat=True))
+        control.cancel(django_connection, waiting, actor=actor)
+    logger.info("job removed project=%s job=%s actor=%s", job.project.name, job.name, actor)

@@ -1,0 +1,231 @@
+"""What people ask to see: jobs, runs, and what a run printed. Reads only; the store is not involved.
+
+Every list comes in pages, and a page costs the same few queries however many rows it holds.
+"""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.files.storage import default_storage
+from django.db.models import F
+from django.db.models.functions import Right
+
+from jobs.models import Attempt, Job, OutputChunk, Run, Transition
+from jobs.models.job import JobQuerySet
+from jobs.models.run import RunQuerySet
+from jobs.rules import rule_of, timetable
+from jobsched.domain.errors import NotFound, Unavailable
+from jobsched.domain.states import FINISHED, State
+
+OUTPUT_BYTES_AT_ONCE = 256 * 1024
+"""The longest piece of output in one answer; the next answer goes on behind it."""
+EXCERPT_CHARACTERS = 8192
+"""How much of the end of an attempt's output stands beside the attempt itself."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobView:
+    """A job, the version it has reached, and its schedule in words."""
+
+    job: Job
+    version: int
+    words: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunView:
+    """A run and what its definition adds."""
+
+    run: Run
+    version: int
+    """Of the definition it is performed by."""
+    params: dict[str, Any]
+    """What it is performed with: the definition's parameters, with the request's own laid over them."""
+    max_attempts: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunStory:
+    """A run with all that happened to it, oldest first."""
+
+    view: RunView
+    attempts: list[Attempt]
+    """Those that have ended; `output` holds the last EXCERPT_CHARACTERS of what was printed."""
+    transitions: list[Transition]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Output:
+    """A piece of what an attempt printed."""
+
+    text: str
+    offset: int
+    """Where the next piece begins, in bytes of UTF-8."""
+    finished: bool
+    """The attempt has ended, and nothing follows this piece."""
+    attempt: int
+    """0 while no attempt has begun."""
+
+
+def jobs(*, project: str | None, after: str | None, limit: int) -> list[JobView]:
+    """Return up to `limit` jobs by project and name; with `after`, those whose `project/name` comes later."""
+    found = _jobs()
+    if project is not None:
+        found = found.filter(project__name=project)
+    if after is not None:
+        owner, _, name = after.partition("/")
+        found = found.filter(project__name__gt=owner) | found.filter(project__name=owner, name__gt=name)
+    return [_job_view(job) for job in found.order_by("project__name", "name")[:limit]]
+
+
+def job(name: str, *, project: str) -> JobView:
+    """Return one job. Raises NotFound."""
+    try:
+        return _job_view(_jobs().get(project__name=project, name=name))
+    except Job.DoesNotExist:
+        raise NotFound(f"There is no job '{name}' in project '{project}'.") from None
+
+
+def _jobs() -> JobQuerySet:
+    kinds = (f"schedule__periodic_task__{kind}" for kind in ("crontab", "interval", "clocked", "solar"))
+    return Job.objects.current().select_related("project", *kinds).annotate(version=F("definition__version"))
+
+
+def _job_view(job: Job) -> JobView:
+    schedule = getattr(job, "schedule", None)
+    words = "only on request"
+    if schedule is not None:
+        words = timetable(rule_of(schedule.periodic_task, anchor=schedule.anchor)).words()
+        if schedule.periodic_task.one_off:
+            words = words if words.startswith("once") else f"{words}, once only"
+        if not schedule.periodic_task.enabled:
+            words += " (switched off)"
+    return JobView(job=job, version=getattr(job, "version", 0), words=words)
+
+
+def runs(
+    *,
+    job: str | None = None,
+    state: State | None = None,
+    project: str | None = None,
+    before: int | None = None,
+    limit: int,
+) -> list[RunView]:
+    """Return up to `limit` runs, newest first; with `before`, those older than that run."""
+    found = _runs()
+    if project is not None:
+        found = found.filter(job__project__name=project)
+    if job is not None:
+        found = found.filter(job__name=job)
+    if state is not None:
+        found = found.filter(state=state)
+    if before is not None:
+        found = found.filter(pk__lt=before)
+    return [_run_view(run) for run in found.order_by("-pk")[:limit]]
+
+
+def runs_by_id(run_ids: list[int]) -> list[RunView]:
+    """Return these runs, in the order they were made."""
+    return [_run_view(run) for run in _runs().filter(pk__in=run_ids).order_by("pk")]
+
+
+def run(run_id: int) -> RunView:
+    """Return one run. Raises NotFound."""
+    try:
+        return _run_view(_runs().get(pk=run_id))
+    except Run.DoesNotExist:
+        raise NotFound(f"There is no run {run_id}.") from None
+
+
+def story(run_id: int) -> RunStory:
+    """Return a run with its attempts and transitions. Raises NotFound."""
+    view = run(run_id)  # read first: what is read after it is at least as new
+    attempts = Attempt.objects.filter(run=run_id).defer("output").order_by("number")
+    return RunStory(
+        view=view,
+        attempts=list(attempts.annotate(excerpt=Right("output", EXCERPT_CHARACTERS))),
+        transitions=list(Transition.objects.filter(run=run_id).order_by("id")),
+    )
+
+
+def _runs() -> RunQuerySet:
+    # A definition may hold a long script: only what is shown of it is fetched.
+    return Run.objects.select_related("job__project").annotate(
+        version=F("definition__version"),
+        own_params=F("definition__content__params"),
+        retries=F("definition__content__retries__max"),
+    )
+
+
+def _run_view(run: Run) -> RunView:
+    return RunView(
+        run=run,
+        version=getattr(run, "version", 0),
+        params={**(getattr(run, "own_params", None) or {}), **(run.params or {})},
+        max_attempts=1 + (getattr(run, "retries", None) or 0),
+    )
+
+
+def output(run_id: int, *, attempt: int | None, offset: int) -> Output:
+    """Return what an attempt printed from byte `offset` on, the run's latest attempt unless one is named.
+
+    Works while the attempt is under way. Offsets count the UTF-8 of the kept text, and mean the same before
+    and after the attempt has ended. Raises NotFound, and Unavailable when the output store cannot be read.
+    """
+    found = run(run_id).run
+    number = found.attempt if attempt is None else attempt
+    if not 0 <= number <= found.attempt or (number == 0 and attempt is not None):
+        had = f"only {found.attempt}" if found.attempt else "none yet"
+        raise NotFound(f"Run {run_id} has no attempt {number}: it has had {had}.")
+    # Asked for first: when the attempt ends, this row appears and the chunks go in one commit.
+    ended = Attempt.objects.filter(run=run_id, number=number).first()
+    kept = _kept(ended) if ended else _text(_chunks(run_id, number), final=False).encode()
+    over = found.state in FINISHED if number == 0 else ended is not None
+    text, following = piece(kept, offset, OUTPUT_BYTES_AT_ONCE)
+    return Output(text=text, offset=following, finished=over and following >= len(kept), attempt=number)
+
+
+def piece(kept: bytes, offset: int, limit: int) -> tuple[str, int]:
+    """Cut up to `limit` bytes of UTF-8 from `offset` on, both ends moved back to the start of a character.
+
+    Return the text and the offset behind it. Nothing there yet leaves the offset where it is.
+    """
+    if offset >= len(kept):
+        return "", offset
+    start = _character_start(kept, offset)
+    end = _character_start(kept, start + limit)
+    return kept[start:end].decode(), end
+
+
+def _character_start(kept: bytes, position: int) -> int:
+    if position >= len(kept):
+        return len(kept)
+    while kept[position] & 0xC0 == 0x80:
+        position -= 1
+    return position
+
+
+def _chunks(run_id: int, number: int) -> bytes:
+    rows = OutputChunk.objects.filter(run=run_id, attempt=number).order_by("start")
+    return b"".join(bytes(data) for data in rows.values_list("data", flat=True))
+
+
+def _kept(ended: Attempt) -> bytes:
+    if ended.output_key is None:
+        return ended.output.encode()
+    try:
+        with default_storage.open(ended.output_key) as file:
+            return _text(file.read(), final=True).encode()
+    except FileNotFoundError:
+        gone = f"The output of attempt {ended.number} of run {ended.run_id} is no longer in the output store"
+        raise NotFound(f"{gone}; its end is shown beside the attempt.") from None
+    except OSError as error:
+        raise Unavailable(f"The output store cannot be read now: {error.strerror or error}.") from error
+
+
+def _text(raw: bytes, *, final: bool) -> str:
+    """Decode as the row of an ended attempt does. A character that is not complete yet is held back."""
+    return codecs.getincrementaldecoder("utf-8")("replace").decode(raw, final).replace("\0", "\ufffd")

@@ -1,0 +1,162 @@
+"""From due instants to runs: on real rows, with the database's clock."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask
+
+from jobs.models import Job, Run, Schedule
+from jobs.services import scheduling
+
+
+@pytest.fixture
+def every(make_job: Callable[..., Job]) -> Callable[..., Schedule]:
+    """A job that fires every `seconds`, its first instant `late_seconds` ago."""
+
+    def make(seconds: int = 10, *, late_seconds: float = 1.0, name: str = "Every", **task: object) -> Schedule:
+        job = make_job(name)
+        interval, _ = IntervalSchedule.objects.get_or_create(every=seconds, period="seconds")
+        row = PeriodicTask.objects.create(name=name, task="jobs.trigger", interval=interval, **task)
+        first = timezone.now() - timedelta(seconds=late_seconds)
+        Schedule.objects.filter(pk=row.pk).update(
+            job=job, anchor=first - timedelta(seconds=seconds), cursor=first - timedelta(seconds=1)
+        )
+        scheduling.refresh_edited()
+        return Schedule.objects.get(pk=row.pk)
+
+    return make
+
+
+def fired() -> list[tuple[str, str]]:
+    return list(Run.objects.order_by("scheduled_for").values_list("state", "reason"))
+
+
+def test_a_due_instant_becomes_one_queued_run(every: Callable[..., Schedule]) -> None:
+    schedule = every(10, late_seconds=3)
+    instant = schedule.next_fire_at
+    assert instant is not None
+
+    assert scheduling.fire_due() == 1
+    assert scheduling.fire_due() == 0
+
+    run = Run.objects.get()
+    assert (run.state, run.trigger, run.scheduled_for, run.schedule_id) == ("queued", "schedule", instant, schedule.pk)
+    schedule.refresh_from_db()
+    assert schedule.next_fire_at == instant + timedelta(seconds=10)
+    task = PeriodicTask.objects.get()
+    assert (task.total_run_count, task.last_run_at) == (1, instant)
+
+
+def test_instants_up_to_a_minute_late_all_fire(every: Callable[..., Schedule]) -> None:
+    every(10, late_seconds=35)
+    scheduling.fire_due()
+    assert fired() == [("queued", "")] * 4
+
+
+def test_of_instants_missed_for_longer_the_latest_runs_and_the_rest_are_told(every: Callable[..., Schedule]) -> None:
+    every(600, late_seconds=3 * 600 + 300)
+    scheduling.fire_due()
+    [(skipped, why), (queued, _)] = fired()
+    assert (skipped, queued) == ("skipped", "queued")
+    assert "at 3 instants from" in why
+
+
+def test_what_is_older_than_the_window_is_told_and_not_run(every: Callable[..., Schedule]) -> None:
+    every(7 * 86400, late_seconds=2 * 86400)
+    scheduling.fire_due()
+    [(state, why)] = fired()
+    assert state == "skipped" and "at 1 instant from" in why
+
+
+def test_a_paused_job_leaves_a_skipped_run(every: Callable[..., Schedule]) -> None:
+    schedule = every()
+    Job.objects.filter(pk=schedule.job_id).update(paused=True)
+    scheduling.fire_due()
+    assert fired() == [("skipped", "the job is paused")]
+
+
+def test_a_one_off_fires_once_and_is_switched_off(every: Callable[..., Schedule]) -> None:
+    schedule = every(5, late_seconds=30, one_off=True)
+    scheduling.tick()
+    scheduling.tick()
+    schedule.refresh_from_db()
+    assert (len(fired()), schedule.next_fire_at, PeriodicTask.objects.get().enabled) == (1, None, False)
+
+
+def test_a_disabled_task_never_fires(every: Callable[..., Schedule]) -> None:
+    schedule = every()
+    PeriodicTask.objects.update(enabled=False)
+    scheduling.tick()
+    schedule.refresh_from_db()
+    assert (fired(), schedule.next_fire_at) == ([], None)
+
+
+def test_an_edit_never_fires_an_instant_that_lies_before_it(every: Callable[..., Schedule]) -> None:
+    schedule = every(3600, late_seconds=10)
+    edited = timezone.now()
+    PeriodicTask.objects.update(crontab=CrontabSchedule.objects.create(minute="*", hour="*"), interval=None)
+    scheduling.refresh_edited()
+    schedule.refresh_from_db()
+    assert schedule.next_fire_at is not None and schedule.next_fire_at > edited
+
+
+def test_start_and_end_are_kept(every: Callable[..., Schedule]) -> None:
+    schedule = every()
+    start = timezone.now() + timedelta(hours=1)
+    PeriodicTask.objects.update(start_time=start)
+    scheduling.refresh_edited()
+    schedule.refresh_from_db()
+    assert schedule.next_fire_at == start + timedelta(seconds=10)
+    PeriodicTask.objects.update(expires=start)
+    scheduling.refresh_edited()
+    schedule.refresh_from_db()
+    assert schedule.next_fire_at is None
+
+
+def test_a_moment_fires_once(make_job: Callable[..., Job]) -> None:
+    job = make_job()
+    moment = timezone.now() + timedelta(hours=1)
+    row = PeriodicTask.objects.create(
+        name="once", task="x", one_off=True, clocked=ClockedSchedule.objects.create(clocked_time=moment)
+    )
+    Schedule.objects.filter(pk=row.pk).update(job=job)
+    scheduling.refresh_edited()
+    assert _next(row) == moment
+    _let_pass(row)
+    scheduling.tick()
+    scheduling.tick()
+    assert (len(fired()), _next(row)) == (1, None)
+
+
+def test_beats_side_by_side_fire_every_instant_once(every: Callable[..., Schedule]) -> None:
+    for number in range(40):
+        every(10, late_seconds=25, name=f"Job {number}")
+
+    def beat() -> None:
+        while scheduling.fire_due(limit=3):
+            pass
+        connection.close()
+
+    threads = [threading.Thread(target=beat) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    runs = list(Run.objects.values_list("schedule_id", "scheduled_for"))
+    assert len(runs) == len(set(runs)) == 40 * 3
+
+
+def _next(row: PeriodicTask) -> datetime | None:
+    return Schedule.objects.get(pk=row.pk).next_fire_at
+
+
+def _let_pass(row: PeriodicTask) -> None:
+    past = timezone.now() - timedelta(seconds=5)
+    Schedule.objects.filter(pk=row.pk).update(next_fire_at=past)
