@@ -19,7 +19,7 @@ SHORTEST_SECRET_KEY = 32
 KNOWN_DEFAULTS = frozenset(
     [
         *("admin", "administrator", "changeit", "changeme", "default", "example", "flower", "guest"),
-        *("jobsched", "letmein", "password", "postgres", "postgresql", "qwerty", "rabbit", "rabbitmq"),
+        *("jobsched", "letmein", "minioadmin", "password", "postgres", "postgresql", "qwerty", "rabbit", "rabbitmq"),
         *("root", "secret", "secretkey", "test", "user"),
     ]
 )
@@ -35,6 +35,8 @@ def problems(environ: Mapping[str, str], command: list[str]) -> Iterator[str]:
     for name in ("JOBSCHED_DATABASE_PASSWORD", "JOBSCHED_BROKER_PASSWORD"):
         if re.search(r"[^\w.~-]", environ.get(name, ""), re.ASCII):
             yield f"{name} stands inside a URL, so it may hold only letters, digits and . _ ~ -: {REMEDY}."
+    if environ.get("AWS_SECRET_ACCESS_KEY"):
+        yield from _weakness("AWS_SECRET_ACCESS_KEY", environ["AWS_SECRET_ACCESS_KEY"])
     if "JOBSCHED_ADMIN_PASSWORD" in environ:
         yield from _weakness("JOBSCHED_ADMIN_PASSWORD", environ["JOBSCHED_ADMIN_PASSWORD"])
     if "flower" in command or "FLOWER_BASIC_AUTH" in environ:

@@ -71,7 +71,7 @@ def test_no_secret_stands_in_the_file_or_in_a_command(name: str) -> None:
     service = SERVICES[name]
     for variable, value in service.get("environment", {}).items():
         if re.search("PASS|SECRET|AUTH|_URL$", variable):
-            assert re.search(r"\$\{JOBSCHED_\w*(PASSWORD|SECRET_KEY)(-|:\?[^}]+)\}", value), variable
+            assert re.search(r"\$\{\w*(PASSWORD|SECRET_KEY|S3_ENDPOINT_URL|ACCESS_KEY)(:?-|:\?[^}]+)\}", value)
     words = [*service.get("command", []), *service.get("healthcheck", {}).get("test", [])]
     assert not any(secret in word for secret in SECRETS for word in words)
 
@@ -209,6 +209,7 @@ def test_the_command_takes_the_place_of_the_check() -> None:
         ("JOBSCHED_DATABASE_PASSWORD", "p@ss/word#of:mine", "JOBSCHED_DATABASE_PASSWORD stands inside a URL"),
         ("JOBSCHED_BROKER_PASSWORD", f"{GOOD}\n", "JOBSCHED_BROKER_PASSWORD stands inside a URL"),
         ("JOBSCHED_ADMIN_PASSWORD", "admin", "JOBSCHED_ADMIN_PASSWORD is a well-known default"),
+        ("AWS_SECRET_ACCESS_KEY", "minioadmin", "AWS_SECRET_ACCESS_KEY is a well-known default"),
         ("FLOWER_BASIC_AUTH", "admin:flower", "FLOWER_BASIC_AUTH is a well-known default"),
         ("FLOWER_BASIC_AUTH", "admin:", "FLOWER_BASIC_AUTH is missing"),
         ("FLOWER_BASIC_AUTH", GOOD, "Flower needs a password"),
@@ -280,5 +281,5 @@ def test_a_new_env_file_can_be_read_by_its_owner_only_and_replaces_none(tmp_path
 def test_the_example_holds_no_secret_and_every_variable_that_compose_reads() -> None:
     example = read_env(ROOT / ".env.example")
     assert all(example[name] == "" for name in SECRETS)
-    read = set(re.findall(r"\$\{(JOBSCHED_\w+)", (ROOT / "docker-compose.yml").read_text()))
-    assert read - {"JOBSCHED_VERSION"} == set(example)
+    read = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
+    assert read - {"JOBSCHED_VERSION", "WEB_CONCURRENCY"} == set(example)
