@@ -109,9 +109,7 @@ def _plan(data: Path, broker: str | None, concurrency: int) -> Plan:
     folder = DataFolder(Path(data))
     choice = choose_broker(broker, os.environ)
     folder.create()
-    return Plan(
-        folder=folder, broker=choice, environ=dict(os.environ), concurrency=concurrency, pid=os.getpid()
-    )
+    return Plan(folder=folder, broker=choice, environ=dict(os.environ), concurrency=concurrency, pid=os.getpid())
 
 
 def _leave(work: Callable[[], int]) -> None:

@@ -45,9 +45,7 @@ def choose_broker(asked: str | None, environ: Mapping[str, str]) -> Choice:
     """
     given = environ.get("JOBSCHED_BROKER_URL")
     if given and asked:
-        raise InvalidInput(
-            f"Both --broker {asked} and JOBSCHED_BROKER_URL name a broker: leave one of them out."
-        )
+        raise InvalidInput(f"Both --broker {asked} and JOBSCHED_BROKER_URL name a broker: leave one of them out.")
     if given:
         scheme = given.partition("://")[0]
         return Choice(kind=BrokerKind.GIVEN, url=given, why=f"{scheme}, because JOBSCHED_BROKER_URL names it")
@@ -61,12 +59,8 @@ def choose_broker(asked: str | None, environ: Mapping[str, str]) -> Choice:
             )
         return Choice(kind=BrokerKind.RABBITMQ, why="a private RabbitMQ, because you asked for it")
     if installed:
-        return Choice(
-            kind=BrokerKind.RABBITMQ, why="a private RabbitMQ, because rabbitmq-server is installed"
-        )
-    return Choice(
-        kind=BrokerKind.POSTGRES, why="PostgreSQL (pgmq), because rabbitmq-server is not installed here"
-    )
+        return Choice(kind=BrokerKind.RABBITMQ, why="a private RabbitMQ, because rabbitmq-server is installed")
+    return Choice(kind=BrokerKind.POSTGRES, why="PostgreSQL (pgmq), because rabbitmq-server is not installed here")
 
 
 def pgmq_url(database_url: str) -> str:

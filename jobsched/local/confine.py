@@ -30,15 +30,16 @@ _CANNOT: Final = 70
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def confined(work: Callable[[], int]) -> int:
+def confined(work: Callable[[], int], *, namespace: bool | None = None) -> int:
     """Run `work` in a process of its own and return its exit status, 128 + n when signal n ended it.
 
+    `namespace` insists on a PID namespace or refuses one; by default there is one where the kernel allows it.
     SIGINT, SIGTERM and SIGHUP are passed on to it. It may see a signal twice: from a terminal and from here.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
-    if not _may_have_namespace():
+    if not (_may_have_namespace() if namespace is None else namespace):
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
         # A request, not an order: the work ends its own children in order when its watcher is gone.
         status = _watch(_fork(lambda: _work(work, signal.SIGTERM)))

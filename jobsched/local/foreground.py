@@ -16,9 +16,7 @@ INTERRUPTED = 130
 _ONE_KEYSTROKE_SECONDS = 0.5
 
 
-def run_stack(
-    plan: Plan, say: Callable[[str], None], use: Callable[[Stack, StackInfo], Awaitable[int]]
-) -> int:
+def run_stack(plan: Plan, say: Callable[[str], None], use: Callable[[Stack, StackInfo], Awaitable[int]]) -> int:
     """Start the stack, await `use`, stop the stack; return what `use` returned, or 130 when interrupted.
 
     Raises JobschedError when the stack cannot start. The data folder is claimed all the while.
@@ -37,9 +35,7 @@ async def until_interrupted(_stack: Stack, _info: StackInfo) -> int:
     return 0
 
 
-async def _run(
-    plan: Plan, say: Callable[[str], None], use: Callable[[Stack, StackInfo], Awaitable[int]]
-) -> int:
+async def _run(plan: Plan, say: Callable[[str], None], use: Callable[[Stack, StackInfo], Awaitable[int]]) -> int:
     supervisor = Supervisor(say)
     stack = Stack(plan, supervisor, say)
 
@@ -64,9 +60,7 @@ async def _run(
 class _Interrupts:
     """The first one stops in order, a second one hurries."""
 
-    def __init__(
-        self, working: asyncio.Task[int], supervisor: Supervisor, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, working: asyncio.Task[int], supervisor: Supervisor, say: Callable[[str], None]) -> None:
         self._working = working
         self._supervisor = supervisor
         self._say = say

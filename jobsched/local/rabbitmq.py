@@ -42,9 +42,7 @@ def rabbitmq_services(folder: Path, *, port: int, password: str, cookie: str, lo
     """
     program, epmd = rabbitmq_program(), _epmd()
     if program is None or epmd is None:
-        raise Unavailable(
-            "RabbitMQ is not installed: `apt-get install rabbitmq-server`, or use --broker postgres."
-        )
+        raise Unavailable("RabbitMQ is not installed: `apt-get install rabbitmq-server`, or use --broker postgres.")
     home = folder.absolute()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     epmd_port, dist_port = free_ports(2)

@@ -13,7 +13,7 @@ from pathlib import Path
 from jobsched.local.ports import free_port
 from jobsched.local.postgres import postgres_service, postgres_url
 from jobsched.local.rabbitmq import rabbitmq_services, rabbitmq_url
-from jobsched.local.service import Service, StartFailed, log_tail
+from jobsched.local.service import Service, StartFailed, is_ready, log_tail
 from jobsched.local.state import DataFolder
 
 
@@ -106,7 +106,7 @@ def _start(service: Service) -> subprocess.Popen[bytes]:
         offset = service.log.stat().st_size if service.log.exists() else 0
         process = _spawn(service)
         while process.poll() is None and time.monotonic() < deadline:
-            if service.is_ready is None or service.is_ready():
+            if is_ready(service, offset):
                 return process
             time.sleep(0.05)
         ended = process.poll()

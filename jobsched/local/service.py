@@ -58,3 +58,10 @@ def text_since(log: Path, offset: int) -> bytes:
             return file.read()
     except FileNotFoundError:
         return b""
+
+
+def is_ready(service: Service, offset: int) -> bool:
+    """Tell whether `service`, whose log had `offset` bytes when it was started, is ready. May take seconds."""
+    if service.ready_text is not None and service.ready_text not in text_since(service.log, offset):
+        return False
+    return service.is_ready is None or service.is_ready()

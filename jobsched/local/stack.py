@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
-import os
-import sys
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 from jobsched.local.brokers import BrokerKind, Choice, install_pgmq, pgmq_url
+from jobsched.local.parts import Parts
 from jobsched.local.ports import LOOPBACK, free_port
 from jobsched.local.postgres import postgres_service, postgres_url
 from jobsched.local.rabbitmq import rabbitmq_services, rabbitmq_url
-from jobsched.local.service import DIE_WITH_PARENT, Service
 from jobsched.local.state import DataFolder, Secrets, StackInfo
 from jobsched.local.supervisor import Supervisor
 
-PROJECT = Path(__file__).resolve().parents[2]
 ADMIN = "admin"
 WEB_PORT, FLOWER_PORT = 8000, 5555
 """Taken when they are free; otherwise any port is."""
@@ -59,17 +54,25 @@ class Stack:
         self._say(f"Broker  {self._plan.broker.why}")
         database_url, broker_url = await self._start_servers()
         self._env = self._environment(database_url, broker_url)
+        parts = Parts(env=self._env, logs=self._folder.logs)
         web_port, flower_port = free_port(prefer=WEB_PORT), free_port(prefer=FLOWER_PORT)
-        parts = [
+        starting = [
             self._bootstrap(),
-            self._supervisor.start(self._web(web_port)),
-            self._supervisor.start(self._beat()),
-            self._supervisor.start(self._worker()),
+            self._supervisor.start(parts.web(web_port)),
+            self._supervisor.start(parts.beat(schedule=self._folder.root / "beat-schedule")),
+            self._supervisor.start(
+                parts.worker(
+                    queues=self._env.get("JOBSCHED_QUEUES", "default").split(","),
+                    concurrency=self._plan.concurrency,
+                    name=f"local-{self._plan.pid}",
+                )
+            ),
         ]
         has_flower = self._plan.broker.has_events
         if has_flower:
-            parts.append(self._supervisor.start(self._flower(flower_port)))
-        await _together(*parts)
+            credentials = f"{ADMIN}:{self._secrets.flower_password}"
+            starting.append(self._supervisor.start(parts.flower(flower_port, credentials=credentials)))
+        await _together(*starting)
         stack = StackInfo(
             url=f"http://{LOOPBACK}:{web_port}",
             token=self._folder.token_file.read_text().strip(),
@@ -133,8 +136,6 @@ class Stack:
     def _environment(self, database_url: str, broker_url: str) -> dict[str, str]:
         return {
             **self._plan.environ,
-            "DJANGO_SETTINGS_MODULE": "config.settings",
-            "PYTHONUNBUFFERED": "1",
             "JOBSCHED_DATABASE_URL": database_url,
             "JOBSCHED_BROKER_URL": broker_url,
             "JOBSCHED_SECRET_KEY": self._plan.environ.get("JOBSCHED_SECRET_KEY", self._secrets.secret_key),
@@ -147,67 +148,8 @@ class Stack:
         await self._manage("bootstrap", "--token-file", str(self._folder.token_file), env=env)
 
     async def _manage(self, command: str, *arguments: str, env: Mapping[str, str]) -> None:
-        argv = (*DIE_WITH_PARENT, sys.executable, "-m", "django", command, *arguments)
-        await self._supervisor.run(
-            command, argv, env={**env, "PYTHONPATH": _python_path(env)}, cwd=PROJECT, log=self._log(command)
-        )
-
-    def _web(self, port: int) -> Service:
-        return self._python(
-            "web",
-            *("gunicorn", "config.wsgi", "--bind", f"{LOOPBACK}:{port}"),
-            *("--worker-class", "gthread", "--threads", "8", "--access-logfile", "-"),
-            *("--no-control-socket",),
-            is_ready=lambda: _is_healthy(port),
-        )
-
-    def _beat(self) -> Service:
-        schedule = str(self._folder.root / "beat-schedule")
-        return self._python(
-            "beat",
-            *("celery", "-A", "config", "beat", "--loglevel", "INFO", "--schedule", schedule, "--pidfile="),
-            ready_text=b"beat: Starting",
-        )
-
-    def _worker(self) -> Service:
-        queues = self._env.get("JOBSCHED_QUEUES", "default")
-        return self._python(
-            "worker",
-            *("celery", "-A", "config", "worker", "-E", "-Q", queues, "--loglevel", "INFO"),
-            *("--concurrency", str(self._plan.concurrency), "--hostname", f"local-{self._plan.pid}@%h"),
-            ready_text=b" ready.",
-            grace=timedelta(seconds=30),
-        )
-
-    def _flower(self, port: int) -> Service:
-        return self._python(
-            "flower",
-            *("celery", "-A", "config", "flower", f"--address={LOOPBACK}", f"--port={port}"),
-            env={"FLOWER_BASIC_AUTH": f"{ADMIN}:{self._secrets.flower_password}"},
-            is_ready=lambda: _answers_http(port),
-        )
-
-    def _python(
-        self,
-        name: str,
-        module: str,
-        *arguments: str,
-        env: Mapping[str, str] | None = None,
-        is_ready: Callable[[], bool] | None = None,
-        ready_text: bytes | None = None,
-        grace: timedelta = timedelta(seconds=15),
-    ) -> Service:
-        merged = {**self._env, **(env or {})}
-        return Service(
-            name=name,
-            argv=(*DIE_WITH_PARENT, sys.executable, "-m", module, *arguments),
-            env={**merged, "PYTHONPATH": _python_path(merged)},
-            cwd=PROJECT,
-            log=self._log(name),
-            is_ready=is_ready,
-            ready_text=ready_text,
-            grace=grace,
-        )
+        task = Parts(env=env, logs=self._folder.logs).python(command, "django", command, *arguments)
+        await self._supervisor.run(task)
 
     def _log(self, name: str) -> Path:
         return self._folder.logs / f"{name}.log"
@@ -221,28 +163,3 @@ async def _together(*parts: Coroutine[Any, Any, Result]) -> list[Result]:
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [task.result() for task in tasks]
-
-
-def _python_path(env: Mapping[str, str]) -> str:
-    # manage.py would put the project on the path; `python -m` does so only for the folder it is started in.
-    before = env.get("PYTHONPATH")
-    return f"{PROJECT}{os.pathsep}{before}" if before else str(PROJECT)
-
-
-def _is_healthy(port: int) -> bool:
-    return _status(port, "/healthz") == http.client.OK
-
-
-def _answers_http(port: int) -> bool:
-    return _status(port, "/") is not None
-
-
-def _status(port: int, path: str) -> int | None:
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()

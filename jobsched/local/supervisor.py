@@ -6,11 +6,10 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
-from jobsched.local.service import Service, StartFailed, log_tail, text_since
+from jobsched.local.service import Service, StartFailed, is_ready, log_tail
 
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0
@@ -34,11 +33,10 @@ class Supervisor:
         self._kept.append(kept)
         await kept.start()
 
-    async def run(
-        self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path
-    ) -> None:
+    async def run(self, command: Service) -> None:
         """Run a command to its end. Raises StartFailed with the end of its output when it fails."""
-        process = await _spawn(argv, env=env, cwd=cwd, log=log)
+        command.log.unlink(missing_ok=True)
+        process = await _spawn(command)
         self._commands.add(process)
         try:
             code = await process.wait()
@@ -46,7 +44,9 @@ class Supervisor:
             self._commands.discard(process)
             _signal_group(process, signal.SIGKILL)
         if code:
-            raise StartFailed(f"{name} failed (exit code {code}); the end of {log}:\n{log_tail(log)}")
+            raise StartFailed(
+                f"{command.name} failed (exit code {code}); the end of {command.log}:\n{log_tail(command.log)}"
+            )
 
     def hurry(self) -> None:
         """Cut the grace of processes that are stopping short: they are killed."""
@@ -104,9 +104,9 @@ class _Kept:
         service = self._service
         await asyncio.to_thread(service.before_start)
         offset = service.log.stat().st_size if service.log.exists() else 0
-        self._process = await _spawn(service.argv, env=service.env, cwd=service.cwd, log=service.log)
+        self._process = await _spawn(service)
         deadline = time.monotonic() + service.ready_within.total_seconds()
-        while not await self._is_ready(offset):
+        while not await asyncio.to_thread(is_ready, service, offset):
             if self._process.returncode is not None:
                 problem = f"{service.name} ended while starting ({_how(self._process.returncode)})"
             elif time.monotonic() > deadline:
@@ -117,12 +117,6 @@ class _Kept:
             await self._end()
             end = log_tail(service.log, offset=offset)
             raise StartFailed(f"{problem}; the end of {service.log}:\n{end}")
-
-    async def _is_ready(self, offset: int) -> bool:
-        text = self._service.ready_text
-        if text is not None and text not in text_since(self._service.log, offset):
-            return False
-        return self._service.is_ready is None or await asyncio.to_thread(self._service.is_ready)
 
     async def _end(self) -> None:
         if self._process is None:
@@ -143,15 +137,13 @@ class _Kept:
         await ended
 
 
-async def _spawn(
-    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path
-) -> asyncio.subprocess.Process:
+async def _spawn(service: Service) -> asyncio.subprocess.Process:
     # In a session of its own: Ctrl-C reaches only us, and we stop everything in order.
-    with log.open("ab") as output:
+    with service.log.open("ab") as output:
         return await asyncio.create_subprocess_exec(
-            *argv,
-            env=dict(env),
-            cwd=cwd,
+            *service.argv,
+            env=dict(service.env),
+            cwd=service.cwd,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,

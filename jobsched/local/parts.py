@@ -1,0 +1,101 @@
+"""Our own processes: how web, beat, worker and Flower are started. The stack, tests and benchmarks share them."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from jobsched.local.ports import LOOPBACK
+from jobsched.local.service import DIE_WITH_PARENT, Service
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Describes processes that all get `env`, the JOBSCHED_* variables included, and log into `logs`."""
+
+    env: Mapping[str, str]
+    logs: Path
+
+    def web(self, port: int) -> Service:
+        """Describe the web process on a loopback port; ready when it says that it is healthy."""
+        return self.python(
+            "web",
+            *("gunicorn", "config.wsgi", "--bind", f"{LOOPBACK}:{port}", "--no-control-socket"),
+            *("--worker-class", "gthread", "--threads", "8", "--access-logfile", "-"),
+            is_ready=lambda: _status(port, "/healthz") == http.client.OK,
+        )
+
+    def beat(self, *, schedule: Path, name: str = "beat") -> Service:
+        """Describe a beat; `schedule` is a file that Celery's option asks for."""
+        return self.python(
+            name,
+            *("celery", "-A", "config", "beat", "--loglevel", "INFO", "--pidfile=", f"--schedule={schedule}"),
+            ready_text=b"beat: Starting",
+        )
+
+    def worker(self, *, queues: Sequence[str], concurrency: int, name: str = "worker") -> Service:
+        """Describe a worker with `concurrency` slots; `name` must be unique on this host."""
+        return self.python(
+            name,
+            *("celery", "-A", "config", "worker", "-E", "--loglevel", "INFO", "--hostname", f"{name}@%h"),
+            *("--queues", ",".join(queues), "--concurrency", str(concurrency)),
+            ready_text=b" ready.",
+            # A worker lets its runs end, or hands them back, before it goes.
+            grace=timedelta(seconds=30),
+        )
+
+    def flower(self, port: int, *, credentials: str) -> Service:
+        """Describe Flower on a loopback port, behind `credentials` (`user:password`)."""
+        return self.python(
+            "flower",
+            *("celery", "-A", "config", "flower", f"--address={LOOPBACK}", f"--port={port}"),
+            env={"FLOWER_BASIC_AUTH": credentials},
+            is_ready=lambda: _status(port, "/") is not None,
+        )
+
+    def python(
+        self,
+        name: str,
+        module: str,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        is_ready: Callable[[], bool] | None = None,
+        ready_text: bytes | None = None,
+        grace: timedelta = timedelta(seconds=15),
+    ) -> Service:
+        """Describe `python -m module arguments…` in the project's folder."""
+        return Service(
+            name=name,
+            argv=(*DIE_WITH_PARENT, sys.executable, "-m", module, *arguments),
+            env={
+                **self.env,
+                **(env or {}),
+                "DJANGO_SETTINGS_MODULE": "config.settings",
+                # Jobs name callables of the project, from folders that `python -m` does not look into.
+                "PYTHONPATH": os.pathsep.join(filter(None, (str(PROJECT), self.env.get("PYTHONPATH")))),
+                "PYTHONUNBUFFERED": "1",
+            },
+            cwd=PROJECT,
+            log=self.logs / f"{name}.log",
+            is_ready=is_ready,
+            ready_text=ready_text,
+            grace=grace,
+        )
+
+
+def _status(port: int, path: str) -> int | None:
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()

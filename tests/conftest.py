@@ -1,0 +1,104 @@
+"""Servers and processes for tests. The servers are named in the environment: `make test` starts them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from django.db import connection
+
+from jobsched.local.parts import Parts
+from jobsched.local.ports import free_port
+from tests.environment import HAS_BROKER, HAS_DATABASE
+from tests.processes import Process
+
+UNIT_TESTS = Path(__file__).parent / "unit"
+
+_numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse to run against servers that are not there."""
+    if not HAS_DATABASE and any(UNIT_TESTS not in item.path.parents for item in items):
+        pytest.exit(
+            "These tests need servers of their own: run `make test` (or TESTS=tests/integration make test); "
+            "tests/unit runs without any.",
+            returncode=4,
+        )
+
+
+@pytest.fixture(scope="session")
+def broker_url() -> str:
+    """The address of a real RabbitMQ. Without one the test fails, or is skipped with JOBSCHED_ACCEPT_SKIPS=1."""
+    if not HAS_BROKER:
+        reason = "RabbitMQ is not installed; `apt-get install rabbitmq-server` enables this test"
+        if os.environ.get("JOBSCHED_ACCEPT_SKIPS") == "1":
+            pytest.skip(reason)
+        pytest.fail(f"{reason}, or JOBSCHED_ACCEPT_SKIPS=1 skips it")
+    return os.environ["JOBSCHED_BROKER_URL"]
+
+
+@pytest.fixture
+def process_env(transactional_db: None, tmp_path: Path) -> dict[str, str]:
+    """The environment of processes that work on the test's database, with a data folder of their own."""
+    url = urlsplit(os.environ["JOBSCHED_DATABASE_URL"])
+    return {
+        **os.environ,
+        "JOBSCHED_DATABASE_URL": url._replace(path=f"/{connection.settings_dict['NAME']}").geturl(),
+        "JOBSCHED_DATA_DIR": str(tmp_path / "data"),
+        "JOBSCHED_LOG_LEVEL": "INFO",
+    }
+
+
+@pytest.fixture
+def processes() -> Iterator[ExitStack]:
+    """What is entered here is killed at the end of the test."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def start_worker(
+    broker_url: str, process_env: Mapping[str, str], processes: ExitStack, tmp_path: Path
+) -> Callable[..., Process]:
+    """Start a worker on the test's database: `start_worker(concurrency=2, queues=["default"], env={…})`."""
+
+    def start(
+        *, concurrency: int = 1, queues: Sequence[str] = ("default",), env: Mapping[str, str] | None = None
+    ) -> Process:
+        parts = Parts(env={**process_env, **(env or {})}, logs=tmp_path)
+        service = parts.worker(queues=queues, concurrency=concurrency, name=f"worker-{os.getpid()}-{next(_numbers)}")
+        return processes.enter_context(Process(service))
+
+    return start
+
+
+@pytest.fixture
+def start_beat(
+    broker_url: str, process_env: Mapping[str, str], processes: ExitStack, tmp_path: Path
+) -> Callable[..., Process]:
+    """Start a beat on the test's database: `start_beat(env={…})`."""
+
+    def start(*, env: Mapping[str, str] | None = None) -> Process:
+        name = f"beat-{next(_numbers)}"
+        parts = Parts(env={**process_env, **(env or {})}, logs=tmp_path)
+        return processes.enter_context(Process(parts.beat(schedule=tmp_path / name, name=name)))
+
+    return start
+
+
+@pytest.fixture
+def start_web(process_env: Mapping[str, str], processes: ExitStack, tmp_path: Path) -> Callable[..., Process]:
+    """Start the web process on the test's database: `start_web(env={…}).url`."""
+
+    def start(*, env: Mapping[str, str] | None = None) -> Process:
+        port = free_port()
+        service = Parts(env={**process_env, **(env or {})}, logs=tmp_path).web(port)
+        return processes.enter_context(Process(service, url=f"http://127.0.0.1:{port}"))
+
+    return start

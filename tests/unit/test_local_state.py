@@ -1,0 +1,94 @@
+"""The data folder keeps secrets private, and lets one stack run in it."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from jobsched.domain.errors import Conflict, InvalidInput
+from jobsched.local.state import DataFolder, StackInfo, find_stack
+
+STACK = StackInfo(url="http://127.0.0.1:8000", token="t", pid=1, broker="rabbitmq")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> DataFolder:
+    folder = DataFolder(tmp_path / ".jobsched")
+    folder.create()
+    return folder
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_secrets_are_made_once_and_kept(folder: DataFolder) -> None:
+    made = folder.secrets()
+    assert folder.secrets() == made
+    assert len(made.secret_key) >= 32
+    assert len(set(vars(made).values())) == len(vars(made))
+
+
+def test_everything_in_the_folder_is_for_its_owner_only(folder: DataFolder) -> None:
+    folder.secrets()
+    folder.publish(STACK)
+    assert mode(folder.root) == mode(folder.logs) == 0o700
+    assert mode(folder.root / "secrets.json") == mode(folder.root / "stack.json") == 0o600
+
+
+def test_a_secret_that_an_older_version_did_not_have_is_added(folder: DataFolder) -> None:
+    made = folder.secrets()
+    path = folder.root / "secrets.json"
+    kept = json.loads(path.read_text())
+    del kept["flower_password"]
+    path.write_text(json.dumps(kept))
+    again = folder.secrets()
+    assert again.secret_key == made.secret_key
+    assert again.flower_password == folder.secrets().flower_password
+
+
+def test_secrets_do_not_show_when_printed(folder: DataFolder) -> None:
+    made = folder.secrets()
+    assert made.admin_password not in repr(made)
+    assert "token='t'" not in repr(STACK)
+
+
+def test_damaged_state_is_named(folder: DataFolder) -> None:
+    (folder.root / "secrets.json").write_text("{")
+    with pytest.raises(InvalidInput, match=r"secrets\.json is damaged"):
+        folder.secrets()
+
+
+def test_a_second_stack_is_told_where_the_first_one_is(folder: DataFolder) -> None:
+    with folder.claimed():
+        folder.publish(STACK)
+        with pytest.raises(Conflict, match=r"already running in .* at http://127\.0\.0\.1:8000"), folder.claimed():
+            pass
+    with folder.claimed():
+        pass
+
+
+def test_a_running_stack_is_found_from_folders_below(
+    folder: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JOBSCHED_DATA_DIR", raising=False)
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    with folder.claimed():
+        folder.publish(STACK)
+        assert find_stack(deep) == STACK
+
+
+def test_a_killed_stack_is_not_found(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOBSCHED_DATA_DIR", str(folder.root))
+    folder.publish(STACK)  # and nobody holds the folder
+    assert find_stack() is None
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidInput, match="cannot be made"):
+        DataFolder(tmp_path / "file" / "data").create()
