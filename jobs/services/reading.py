@@ -183,7 +183,7 @@ def output(run_id: int, *, attempt: int | None, offset: int) -> Output:
     # Asked for first: when the attempt ends, this row appears and the chunks go in one commit.
     ended = Attempt.objects.filter(run=run_id, number=number).first()
     kept = _kept(ended) if ended else _text(_chunks(run_id, number), final=False).encode()
-    over = found.state in FINISHED if number == 0 else ended is not None
+    over = ended is not None or number < found.attempt or found.state in FINISHED
     text, following = piece(kept, offset, OUTPUT_BYTES_AT_ONCE)
     return Output(text=text, offset=following, finished=over and following >= len(kept), attempt=number)
 

@@ -1,0 +1,52 @@
+"""Who may call what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from knox.auth import TokenAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from jobs.api.parsing import BoundedJSONParser
+
+
+class Token(TokenAuthentication):
+    """Knox's tokens; one that is not even text is refused like any other that is wrong."""
+
+    def authenticate_credentials(self, token: bytes) -> tuple[Any, Any]:
+        try:
+            token.decode("ascii")
+        except UnicodeDecodeError:
+            raise AuthenticationFailed("Invalid token.") from None
+        return super().authenticate_credentials(token)
+
+
+class MayCall(BasePermission):
+    """Signed in, and given every permission that the view's `needs` names for the method."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        if not request.user.is_authenticated:
+            return False
+        method = "GET" if request.method == "HEAD" else str(request.method)
+        needed = getattr(view, "needs", {}).get(method, ())
+        self.message = f"You may not do this: it needs the permission {' and '.join(needed)}."
+        return bool(request.user.has_perms(needed))
+
+
+class Endpoint(APIView):
+    """Base of every view: a token, the permissions in `needs` (method -> permissions), and JSON both ways."""
+
+    needs: ClassVar[Mapping[str, tuple[str, ...]]]
+
+    authentication_classes = [Token]
+    permission_classes = [MayCall]
+    parser_classes = [BoundedJSONParser]
+
+
+def actor(request: Request) -> str:
+    """Who asks, as history will show it."""
+    return request.user.get_username()

@@ -1,0 +1,73 @@
+"""Every failure below /api/ as one sentence of JSON: never an HTML page, never a trace."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db import DataError, InterfaceError, OperationalError
+from django.http import Http404
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from jobsched.domain.errors import Conflict, InvalidInput, JobschedError, NotFound, Unavailable
+
+logger = logging.getLogger(__name__)
+
+SIGN_IN = "Sign in: send the header 'Authorization: Token …' with a token of yours."
+
+_STATUS: dict[type[Exception], int] = {
+    InvalidInput: 400,
+    NotFound: 404,
+    Conflict: 409,
+    Unavailable: 503,
+    JobschedError: 400,
+}
+
+
+def explain(error: Exception, context: dict[str, Any]) -> Response:
+    """Answer `{"error": sentence}` with the status that fits. Called by REST framework for whatever a view raises."""
+    set_rollback()
+    if isinstance(error, Http404):
+        error = exceptions.NotFound()
+    elif isinstance(error, PermissionDenied):
+        error = exceptions.PermissionDenied()
+    if isinstance(error, exceptions.APIException):
+        return _framework(error)
+    for kind, status in _STATUS.items():
+        if isinstance(error, kind):
+            return _answer(str(error), status)
+    if isinstance(error, (OperationalError, InterfaceError)):
+        logger.warning("request failed: database unreachable error=%s", error)
+        return _answer("The database cannot be reached now; try again in a moment.", 503)
+    if isinstance(error, DataError) or (isinstance(error, ValueError) and "NUL" in str(error)):
+        return _answer("The request holds a value that cannot be stored or looked up, such as a NUL character.", 400)
+    request = context.get("request")
+    logger.error(
+        "request failed path=%s", getattr(request, "path", "?"), exc_info=(type(error), error, error.__traceback__)
+    )
+    return _answer("Something went wrong here, and the server's log says what; the request may have failed.", 500)
+
+
+def _framework(error: exceptions.APIException) -> Response:
+    headers: dict[str, str] = {}
+    if challenge := getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = challenge
+    if wait := getattr(error, "wait", None):
+        headers["Retry-After"] = f"{wait:.0f}"
+    sentence = SIGN_IN if isinstance(error, exceptions.NotAuthenticated) else _sentence(error.detail)
+    return _answer(sentence, error.status_code, headers)
+
+
+def _sentence(detail: Any) -> str:
+    if isinstance(detail, dict):
+        return " ".join(f"{key}: {_sentence(value)}" for key, value in detail.items())
+    if isinstance(detail, list | tuple):
+        return " ".join(_sentence(value) for value in detail)
+    return str(detail)
+
+
+def _answer(sentence: str, status: int, headers: dict[str, str] | None = None) -> Response:
+    return Response({"error": sentence}, status=status, headers=headers)

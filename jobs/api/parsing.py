@@ -1,0 +1,139 @@
+"""What a request says, as typed values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from io import BytesIO
+from typing import IO, Annotated, Any, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from rest_framework.parsers import BaseParser, JSONParser
+from rest_framework.request import Request
+
+from jobsched.domain.errors import InvalidInput
+from jobsched.domain.states import State
+
+LONGEST_BODY = 8 * 1024 * 1024
+"""In bytes. A file of jobs may hold 1 MiB, and JSON may need six bytes for a character of it."""
+LARGEST_ID = 2**63 - 1
+
+Word = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+
+
+class BoundedJSONParser(BaseParser):
+    """JSON of bounded size and depth. What is at fault becomes InvalidInput."""
+
+    media_type = "application/json"
+
+    def parse(
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        body = stream.read(LONGEST_BODY + 1)
+        if len(body) > LONGEST_BODY:
+            raise InvalidInput(f"The request is longer than {LONGEST_BODY // 2**20} MiB; send less at once.")
+        try:
+            return JSONParser().parse(BytesIO(body), media_type, parser_context)
+        except RecursionError:
+            raise InvalidInput("The request's JSON is nested too deeply.") from None
+
+
+class Asked(BaseModel):
+    """Base of what a request may say: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class JobsQuery(Asked):
+    project: Word | None = None
+    after: Word | None = None
+    limit: int = Field(default=200, ge=1, le=1000)
+
+
+class JobQuery(Asked):
+    project: Word = "default"
+
+
+class NextQuery(JobQuery):
+    count: int = Field(default=5, ge=1, le=100)
+
+
+class RunsQuery(Asked):
+    job: Word | None = None
+    state: State | None = None
+    project: Word | None = None
+    before: int | None = Field(default=None, ge=1, le=LARGEST_ID)
+    limit: int = Field(default=50, ge=1, le=500)
+
+
+class OutputQuery(Asked):
+    attempt: int | None = Field(default=None, ge=1, le=2**31 - 1)
+    offset: int = Field(default=0, ge=0, le=LARGEST_ID)
+
+
+class Nothing(Asked):
+    """For requests whose address says it all."""
+
+
+class File(Asked):
+    source: str
+    filename: Word = "jobs.yaml"
+
+
+class Order(Asked):
+    """A request of a run; with `count`, of that many."""
+
+    params: dict[str, Any] | None = None
+    priority: int | None = Field(default=None, ge=0, le=9, strict=True)
+    at: AwareDatetime | None = None
+    count: int | None = Field(default=None, ge=1, le=1000, strict=True)
+
+
+M = TypeVar("M", bound=Asked)
+
+
+def query(request: Request, model: type[M]) -> M:
+    """Read the part of the address behind the question mark. Raises InvalidInput."""
+    return _read(model, request.query_params.dict(), "the address")
+
+
+def body(request: Request, model: type[M]) -> M:
+    """Read the body; none at all counts as an empty one. Raises InvalidInput."""
+    return _read(model, mapping(request), "the request")
+
+
+def mapping(request: Request) -> dict[str, Any]:
+    """Return the body, which must be a JSON object. Raises InvalidInput."""
+    data = request.data
+    if not isinstance(data, Mapping):
+        raise InvalidInput('The body must be a JSON object, for instance {"priority": 9}.')
+    return dict(data)
+
+
+def project_of(data: dict[str, Any], *, default: str) -> str:
+    """Return the project that a job in a body names. Raises InvalidInput."""
+    return _read(JobQuery, {"project": data.get("project", default)}, "the request").project
+
+
+def _read(model: type[M], data: Mapping[str, Any], place: str) -> M:
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise InvalidInput("; ".join(_sentence(model, e) for e in error.errors()), where=place) from None
+
+
+def _sentence(model: type[Asked], problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = ", ".join(model.model_fields) or "none"
+        return f"there is no key '{key}' (known: {known})"
+    if problem["type"] == "missing":
+        return f"the key '{key}' is missing"
+    if problem["type"] == "timezone_aware":
+        return f"'{key}' must name its time zone, for instance 2026-12-01T03:00:00Z"
+    given = json.dumps(problem["input"], default=str)
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"'{key}': {message}, got {given if len(given) <= 80 else given[:80] + '…'}"

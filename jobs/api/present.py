@@ -1,0 +1,128 @@
+"""Rows as JSON."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from jobs.models import Attempt, Transition
+from jobs.services.definitions import Applied, Preview
+from jobs.services.reading import JobView, Output, RunStory, RunView
+
+
+def applied(outcome: Applied) -> dict[str, Any]:
+    return {"project": outcome.project, "name": outcome.name, "result": outcome.result}
+
+
+def job_summary(view: JobView) -> dict[str, Any]:
+    """What a list shows of a job."""
+    job = view.job
+    schedule = getattr(job, "schedule", None)
+    return {
+        "project": job.project.name,
+        "name": job.name,
+        "kind": job.kind,
+        "description": job.description,
+        "words": view.words,
+        "next_fire_at": _moment(schedule.next_fire_at if schedule else None),
+        "queue": job.queue,
+        "priority": job.priority,
+        "paused": job.paused,
+        "version": view.version,
+    }
+
+
+READ_ONLY = ("project", "kind", "words", "next_fire_at", "version", "created_at")
+"""What `job` adds to the keys of the format. Accepted and ignored in a change, so that an answer can be edited
+and sent back."""
+
+
+def job(view: JobView, manifest: dict[str, Any]) -> dict[str, Any]:
+    """A job as the keys of the YAML format, and READ_ONLY ones."""
+    summary = job_summary(view)
+    added = {key: summary[key] for key in READ_ONLY if key in summary}
+    return {**added, "created_at": _moment(view.job.created_at), **manifest}
+
+
+def preview(shown: Preview) -> dict[str, Any]:
+    return {"words": shown.words, "fires": [_moment(fire) for fire in shown.fires]}
+
+
+def run(view: RunView) -> dict[str, Any]:
+    run = view.run
+    return {
+        "id": run.pk,
+        "project": run.job.project.name,
+        "job": run.job.name,
+        "state": run.state,
+        "reason": run.reason,
+        "trigger": run.trigger,
+        "requested_by": run.requested_by,
+        "queue": run.queue,
+        "priority": run.priority,
+        "scheduled_for": _moment(run.scheduled_for),
+        "run_at": _moment(run.run_at),
+        "created_at": _moment(run.created_at),
+        "started_at": _moment(run.started_at),
+        "finished_at": _moment(run.finished_at),
+        "attempt": run.attempt,
+        "max_attempts": view.max_attempts,
+        "worker": run.worker,
+        "cancel_requested_at": _moment(run.cancel_requested_at),
+        "cancel_requested_by": run.cancel_requested_by,
+        "params": view.params,
+        "version": view.version,
+    }
+
+
+def story(told: RunStory) -> dict[str, Any]:
+    """A run with its attempts and transitions."""
+    return {
+        **run(told.view),
+        "attempts": [_attempt(attempt) for attempt in told.attempts],
+        "transitions": [_transition(transition) for transition in told.transitions],
+    }
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "verdict": attempt.verdict,
+        "reason": attempt.reason,
+        "exit_code": attempt.exit_code,
+        "http_status": attempt.http_status,
+        "error": attempt.error,
+        "started_at": _moment(attempt.started_at),
+        "finished_at": _moment(attempt.finished_at),
+        "duration_seconds": (attempt.finished_at - attempt.started_at).total_seconds(),
+        "output": getattr(attempt, "excerpt", ""),
+        "output_total": attempt.output_total,
+        "sections": attempt.sections,
+        "result": attempt.result,
+        "worker": attempt.worker,
+        "killed": attempt.killed,
+    }
+
+
+def _transition(transition: Transition) -> dict[str, Any]:
+    return {
+        "at": _moment(transition.at),
+        "before": transition.before,
+        "after": transition.after,
+        "reason": transition.reason,
+        "attempt": transition.attempt,
+        "actor": transition.actor,
+    }
+
+
+def output(part: Output) -> dict[str, Any]:
+    return {
+        "output": part.text,
+        "offset": part.offset,
+        "finished": part.finished,
+        "attempt": part.attempt,
+    }
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return moment.isoformat().replace("+00:00", "Z") if moment else None

@@ -1,0 +1,66 @@
+"""Runs: what happened, and what may still be done about it."""
+
+from __future__ import annotations
+
+from rest_framework import status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from jobs.api import parsing, present
+from jobs.api.access import Endpoint, actor
+from jobs.services import control, reading
+
+VIEW, CHANGE = "jobs.view_run", "jobs.change_run"
+
+
+class Runs(Endpoint):
+    needs = {"GET": (VIEW,)}
+
+    def get(self, request: Request) -> Response:
+        asked = parsing.query(request, parsing.RunsQuery)
+        found = reading.runs(
+            job=asked.job,
+            state=asked.state,
+            project=asked.project,
+            before=asked.before,
+            limit=asked.limit,
+        )
+        return Response(
+            {
+                "runs": [present.run(view) for view in found],
+                "next": found[-1].run.pk if len(found) == asked.limit else None,
+            }
+        )
+
+
+class OneRun(Endpoint):
+    needs = {"GET": (VIEW,)}
+
+    def get(self, request: Request, run_id: str) -> Response:
+        return Response(present.story(reading.story(int(run_id))))
+
+
+class Output(Endpoint):
+    needs = {"GET": (VIEW,)}
+
+    def get(self, request: Request, run_id: str) -> Response:
+        asked = parsing.query(request, parsing.OutputQuery)
+        return Response(present.output(reading.output(int(run_id), attempt=asked.attempt, offset=asked.offset)))
+
+
+class Cancel(Endpoint):
+    needs = {"POST": (CHANGE,)}
+
+    def post(self, request: Request, run_id: str) -> Response:
+        parsing.body(request, parsing.Nothing)
+        control.cancel_one(int(run_id), actor=actor(request))
+        return Response(present.run(reading.run(int(run_id))))
+
+
+class Retry(Endpoint):
+    needs = {"POST": (CHANGE,)}
+
+    def post(self, request: Request, run_id: str) -> Response:
+        parsing.body(request, parsing.Nothing)
+        made = control.retry(int(run_id), actor=actor(request))
+        return Response(present.run(reading.run(made.pk)), status=status.HTTP_201_CREATED)

@@ -1,0 +1,21 @@
+"""The group of commands."""
+
+from __future__ import annotations
+
+import click
+
+from jobsched.cli import jobs, runs
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="jobsched", message="%(prog)s %(version)s")
+def program() -> None:
+    """Work with jobs and their runs.
+
+    The server is the one of JOBSCHED_URL, with the token of JOBSCHED_TOKEN or JOBSCHED_TOKEN_FILE; else the local
+    stack that runs in this folder or in one above it (`make up`).
+    """
+
+
+for command in (*jobs.COMMANDS, *runs.COMMANDS):
+    program.add_command(command)

@@ -1,0 +1,171 @@
+"""Commands about runs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from jobsched.cli import FAILURE, SUCCESS
+from jobsched.cli.options import connect, job_argument, json_option, project_option, run_argument
+from jobsched.cli.terminal import OutputWriter, complain, plain, print_json
+from jobsched.domain.errors import JobschedError
+from jobsched.domain.states import State
+
+
+@click.command()
+@job_argument
+@project_option
+@click.option("--param", "pairs", multiple=True, metavar="NAME=TEXT", help="A parameter, as text.")
+@click.option("--params", "as_object", metavar="JSON", help='Parameters of any type: {"size": 3}.')
+@click.option("--priority", type=click.IntRange(0, 9), help="9 goes first.")
+@click.option("--at", metavar="TIME", help="Not before this moment: 2026-12-01T03:00:00Z.")
+@click.option("--follow", is_flag=True, help="Print its output until it ends; exit 0 only if it succeeded.")
+@json_option
+def run(
+    job: str,
+    project: str,
+    pairs: tuple[str, ...],
+    as_object: str | None,
+    priority: int | None,
+    at: str | None,
+    follow: bool,
+    as_json: bool,
+) -> int:
+    """Request a run of a job."""
+    if follow and as_json:
+        raise click.UsageError("--follow and --json do not go together.")
+    params = _params(pairs, as_object)
+    client = connect()
+    made = client.trigger(job, params, priority, at=at, project=project)
+    if follow:
+        from jobsched.cli.follow import follow_run
+
+        return follow_run(client, made)
+    if as_json:
+        print_json(made)
+    else:
+        click.echo(plain(f"run {made['id']} of {made['job']} is {made['state']}"))
+    return SUCCESS
+
+
+def _params(pairs: tuple[str, ...], as_object: str | None) -> dict[str, Any] | None:
+    params: dict[str, Any] = {}
+    if as_object is not None:
+        try:
+            given = json.loads(as_object)
+        except ValueError as error:
+            raise click.BadParameter(f"not JSON: {error}", param_hint="--params") from None
+        if not isinstance(given, dict):
+            raise click.BadParameter('a JSON object is needed, like {"size": 3}.', param_hint="--params")
+        params |= given
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"'{pair}' is not NAME=TEXT.", param_hint="--param")
+        params[name] = text
+    return params or None
+
+
+@click.command("runs")
+@click.option("--job", help="Only this job's runs.")
+@click.option("--state", type=click.Choice([state.value for state in State]), help="Only runs in this state.")
+@click.option("--project", help="Only this project's runs.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="The newest so many.")
+@json_option
+def list_runs(job: str | None, state: str | None, project: str | None, limit: int, as_json: bool) -> None:
+    """List runs, newest first."""
+    found = connect().runs(job=job, state=state, project=project, limit=limit)
+    if as_json:
+        return print_json(found)
+    from jobsched.cli.tables import moment, run_duration, table
+
+    table(
+        ["run", "job", "state", "attempt", "created (UTC)", "took", "reason"],
+        [
+            (
+                run["id"],
+                run["job"] if run["project"] == "default" else f"{run['project']}/{run['job']}",
+                run["state"],
+                f"{run['attempt']}/{run['max_attempts']}",
+                moment(run["created_at"]),
+                run_duration(run),
+                run["reason"],
+            )
+            for run in found
+        ],
+    )
+
+
+@click.command()
+@run_argument
+@json_option
+def show(run_id: int, as_json: bool) -> None:
+    """Show a run with its attempts and its history."""
+    story = connect().run(run_id)
+    if as_json:
+        return print_json(story)
+    from jobsched.cli.story import print_story
+
+    print_story(story)
+
+
+@click.command()
+@run_argument
+@click.option("--attempt", type=click.IntRange(min=1), help="Which attempt; the latest if left out.")
+@click.option("--follow", is_flag=True, help="Go on until the run ends; exit 0 only if it succeeded.")
+def logs(run_id: int, attempt: int | None, follow: bool) -> int:
+    """Print what a run printed.
+
+    On a terminal, escape sequences and other control characters are taken out. Into a pipe or a file, output goes
+    as it was kept: `jobsched logs 7 | less -R` shows colours.
+    """
+    client = connect()
+    if follow and attempt is None:
+        from jobsched.cli.follow import follow_run
+
+        return follow_run(client, client.run(run_id))
+    if follow:
+        raise click.UsageError("--follow goes through all attempts; leave --attempt out.")
+    writer = OutputWriter()
+    offset = 0
+    while True:
+        part = client.output(run_id, attempt=attempt, offset=offset)
+        writer.write(part["output"])
+        if part["finished"] or not part["output"]:
+            break
+        # Should another attempt begin meanwhile, this goes on with the one it began with.
+        attempt, offset = part["attempt"] or attempt, part["offset"]
+    writer.end()
+    return SUCCESS
+
+
+@click.command()
+@click.argument("run_ids", metavar="RUN...", type=click.IntRange(min=1), nargs=-1, required=True)
+def cancel(run_ids: tuple[int, ...]) -> int:
+    """Cancel runs. Those that are running end a moment later."""
+    client = connect()
+    status = SUCCESS
+    for run_id in run_ids:
+        try:
+            state = client.cancel(run_id)["state"]
+        except JobschedError as error:
+            if error.transient:
+                raise
+            complain(str(error))
+            status = FAILURE
+        else:
+            click.echo(plain(f"run {run_id}: {'asked to end' if state == State.RUNNING else state}"))
+    return status
+
+
+@click.command()
+@run_argument
+def retry(run_id: int) -> None:
+    """Request a new run like one that has ended."""
+    made = connect().retry(run_id)
+    click.echo(plain(f"run {made['id']} of {made['job']} is {made['state']}"))
+
+
+COMMANDS = (run, list_runs, show, logs, cancel, retry)

@@ -1,0 +1,267 @@
+"""The REST API as Python calls. Needs no Django: for the `jobsched` command, scripts and other services."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, Self, cast
+from urllib.parse import quote, urlencode, urlsplit
+
+from jobsched import net
+from jobsched.domain.errors import Conflict, InvalidInput, JobschedError, NotFound, Unavailable
+
+MOST_BYTES: Final = 32 * net.MIB
+"""No answer of ours comes near; what is longer does not come from this server."""
+PAGE: Final = 500
+"""Rows asked for at once; lists fetch further pages by themselves."""
+
+_ERRORS: Final[Mapping[int, type[JobschedError]]] = {
+    400: InvalidInput,
+    404: NotFound,
+    409: Conflict,
+    502: Unavailable,
+    503: Unavailable,
+    504: Unavailable,
+}
+
+Data = dict[str, Any]
+
+
+class Client:
+    """Talks to one server as one user. Rows are dictionaries as docs/api.md describes them.
+
+    Every call raises Unavailable when the server cannot be reached, and otherwise, with the server's own
+    sentence, NotFound, Conflict, InvalidInput or plain JobschedError. Nothing is tried twice.
+    """
+
+    def __init__(self, url: str, token: str, *, timeout_seconds: float = 30.0) -> None:
+        """`url` is where the server is, without `/api/v1`. Raises InvalidInput when it is not a web address."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise InvalidInput(
+                f"'{net.describe(url)}' is not the address of a server; write it like http://127.0.0.1:8000."
+            )
+        if not token.isascii() or not token.isprintable() or not token or " " in token:
+            raise InvalidInput("The API token must be one word of plain characters; copy it again.")
+        self.url = url.rstrip("/")
+        self._token = token
+        self._timeout_seconds = timeout_seconds
+
+    def __repr__(self) -> str:
+        return f"Client({net.describe(self.url)!r})"
+
+    @classmethod
+    def local(cls) -> Self:
+        """Find the server by itself, in this order:
+
+        JOBSCHED_URL with JOBSCHED_TOKEN or JOBSCHED_TOKEN_FILE; the stack that runs in JOBSCHED_DATA_DIR; the
+        stack that runs in `.jobsched` of this folder or of one above it. Raises InvalidInput when there is none.
+        """
+        if url := os.environ.get("JOBSCHED_URL"):
+            return cls(url, _token_from_environment())
+        for path in _places():
+            if stack := _stack(path):
+                return cls(stack["url"], stack["token"])
+        raise InvalidInput(
+            "No running stack was found; start one with `make up`, or set JOBSCHED_URL and JOBSCHED_TOKEN."
+        )
+
+    # -- jobs ----------------------------------------------------------------------------------------------
+
+    def apply(self, text: str, *, filename: str = "jobs.yaml") -> list[Data]:
+        """Create or update the jobs of a YAML text: all or none. Return {"project", "name", "result"} of each."""
+        return cast(list[Data], self._post("apply", {"source": text, "filename": filename})["jobs"])
+
+    def jobs(self, *, project: str | None = None) -> list[Data]:
+        """Return all jobs, of one project or of all, by name."""
+        found: list[Data] = []
+        after = None
+        while True:
+            page = self._get("jobs/", project=project, after=after, limit=PAGE)
+            found += page["jobs"]
+            if (after := page["next"]) is None:
+                return found
+
+    def job(self, name: str, *, project: str = "default") -> Data:
+        """Return a job as the keys of the YAML format, and a few read-only ones."""
+        return self._get(_job(name), project=project)
+
+    def delete_job(self, name: str, *, project: str = "default") -> None:
+        """Delete a job: its schedule goes, its history stays."""
+        self._call("DELETE", _job(name), {"project": project})
+
+    def trigger(
+        self,
+        job: str,
+        params: Mapping[str, Any] | None = None,
+        priority: int | None = None,
+        *,
+        at: str | None = None,
+        project: str = "default",
+    ) -> Data:
+        """Request a run now, or at a moment (ISO 8601 with its zone). Return the run."""
+        return self._post(_job(job, "trigger"), _given(params, priority, at), project=project)
+
+    def trigger_many(
+        self,
+        job: str,
+        count: int,
+        params: Mapping[str, Any] | None = None,
+        priority: int | None = None,
+        *,
+        at: str | None = None,
+        project: str = "default",
+    ) -> list[Data]:
+        """Request up to 1000 runs at once: all or none. Return them in order."""
+        asked = {**_given(params, priority, at), "count": count}
+        return cast(list[Data], self._post(_job(job, "trigger"), asked, project=project)["runs"])
+
+    def pause(self, job: str, *, project: str = "default") -> Data:
+        """Hold a job's schedule. Return the job."""
+        return self._post(_job(job, "pause"), {}, project=project)
+
+    def resume(self, job: str, *, project: str = "default") -> Data:
+        """Let a job's schedule fire again. Return the job."""
+        return self._post(_job(job, "resume"), {}, project=project)
+
+    def next(self, job: str, *, count: int = 5, project: str = "default") -> Data:
+        """Return {"words", "fires"}: the schedule in words, and its next instants."""
+        return self._get(_job(job, "next"), project=project, count=count)
+
+    def schema(self) -> Data:
+        """Return the JSON Schema of the YAML format."""
+        return self._get("schema")
+
+    # -- runs ----------------------------------------------------------------------------------------------
+
+    def run(self, run_id: int) -> Data:
+        """Return a run with its attempts and transitions."""
+        return self._get(f"runs/{run_id}/")
+
+    def runs(
+        self,
+        *,
+        job: str | None = None,
+        state: str | None = None,
+        project: str | None = None,
+        limit: int = 50,
+        before: int | None = None,
+    ) -> list[Data]:
+        """Return up to `limit` runs, newest first; with `before`, only those older than that run."""
+        found: list[Data] = []
+        while len(found) < limit:
+            wanted = min(PAGE, limit - len(found))
+            page = self._get("runs/", job=job, state=state, project=project, before=before, limit=wanted)
+            found += page["runs"]
+            if (before := page["next"]) is None:
+                break
+        return found
+
+    def output(self, run_id: int, *, attempt: int | None = None, offset: int = 0) -> Data:
+        """Return {"output", "offset", "finished", "attempt"}: a piece of output from byte `offset` on.
+
+        Ask again with the answered `offset` until `finished`. While nothing new was printed `output` is empty.
+        """
+        return self._get(f"runs/{run_id}/output", attempt=attempt, offset=offset)
+
+    def cancel(self, run_id: int) -> Data:
+        """Cancel a run that has not ended. Return it; a running one ends a moment later."""
+        return self._post(f"runs/{run_id}/cancel", {})
+
+    def retry(self, run_id: int) -> Data:
+        """Request a new run like one that has ended. Return the new run."""
+        return self._post(f"runs/{run_id}/retry", {})
+
+    # -- the wire ------------------------------------------------------------------------------------------
+
+    def _get(self, path: str, **query: Any) -> Data:
+        return self._call("GET", path, query)
+
+    def _post(self, path: str, body: Mapping[str, Any], **query: Any) -> Data:
+        return self._call("POST", path, query, json.dumps(body, allow_nan=False).encode())
+
+    def _call(self, method: str, path: str, query: Mapping[str, Any], body: bytes | None = None) -> Data:
+        asked = urlencode({name: value for name, value in query.items() if value is not None})
+        headers = {"Authorization": f"Token {self._token}", "Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            answer = net.fetch(
+                f"{self.url}/api/v1/{path}?{asked}".rstrip("?"),
+                method=method,
+                headers=headers,
+                body=body,
+                timeout_seconds=self._timeout_seconds,
+                max_bytes=MOST_BYTES,
+                # A redirected POST would turn into a GET, and a token is for one server only.
+                follow_redirects=False,
+            )
+        except net.RequestFailed as error:
+            raise Unavailable(
+                f"The server cannot be reached: {error}; see that it runs (`make up`), or set JOBSCHED_URL."
+            ) from error
+        return self._read(answer)
+
+    def _read(self, answer: net.Answer) -> Data:
+        if answer.status == 204:
+            return {}
+        try:
+            data = json.loads(answer.body)
+        except ValueError:
+            data = None
+        if isinstance(data, dict) and answer.status < 300:
+            return data
+        sentence = data.get("error") if isinstance(data, dict) else None
+        kind = _ERRORS.get(answer.status, JobschedError)
+        if not isinstance(sentence, str):
+            raise (kind if issubclass(kind, Unavailable) else JobschedError)(
+                f"{answer.url} answered {answer.status} {answer.phrase}, but not as this API does; "
+                "see whether JOBSCHED_URL is right."
+            )
+        raise kind(sentence)
+
+
+def _job(name: str, verb: str = "") -> str:
+    return f"jobs/{quote(name, safe='')}/{verb}"
+
+
+def _given(params: Mapping[str, Any] | None, priority: int | None, at: str | None) -> Data:
+    given = {"params": params, "priority": priority, "at": at}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _token_from_environment() -> str:
+    if token := os.environ.get("JOBSCHED_TOKEN"):
+        return token.strip()
+    path = os.environ.get("JOBSCHED_TOKEN_FILE")
+    if not path:
+        raise InvalidInput(
+            "JOBSCHED_URL is set without a token; set JOBSCHED_TOKEN, or JOBSCHED_TOKEN_FILE to a file with it."
+        )
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise InvalidInput(f"The file of JOBSCHED_TOKEN_FILE, {path}, cannot be read: {reason}.") from error
+
+
+def _places() -> Iterable[Path]:
+    if named := os.environ.get("JOBSCHED_DATA_DIR"):
+        return [Path(named) / "stack.json"]
+    here = Path.cwd()
+    return [folder / ".jobsched" / "stack.json" for folder in (here, *here.parents)]
+
+
+def _stack(path: Path) -> dict[str, str] | None:
+    """Read what a running stack says of itself; one that stopped leaves no file, one that was killed a stale one."""
+    try:
+        if os.geteuid() not in (0, path.stat().st_uid):
+            return None  # in /tmp, say, anybody may have put it above this folder
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return {"url": str(data["url"]), "token": str(data["token"])}
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(f"{path} is damaged; stop the stack, delete the file and start again.") from error
