@@ -53,6 +53,8 @@ class Context:
     workspace: Path | None = None
     ending: Verdict | None = field(default=None)
     """Set once the run is being ended: why."""
+    judged: bool = False
+    """The outcome stands: from here on nothing may interrupt its way to the slot."""
 
     @cached_property
     def env(self) -> dict[str, str]:

@@ -39,9 +39,8 @@ class Terminal:
         """Make `output` the standard output and error of this process, in a session of its own."""
         if self._tie:
             libc.die_with_parent(signal.SIGKILL)
+            signal.set_wakeup_fd(-1)
         os.setsid()
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)
@@ -70,7 +69,6 @@ def live(terminal: Terminal, output: int, control: int, folder: str | None, afte
         talk = Control(control)
         me = os.getpid()
         outcome = _perform(Assignment.from_json(talk.receive()), talk, folder, after_fork)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         terminal.flush()
         # A copy that the work forked and let return to here has nothing to say.
         if os.getpid() == me:
@@ -85,9 +83,9 @@ def live(terminal: Terminal, output: int, control: int, folder: str | None, afte
 
 
 def _perform(work: Assignment, control: Control, folder: str | None, after_fork: Callable[[], None]) -> Outcome:
+    context = Context(work=work, control=control, workspace=Path(folder) if folder else None)
     try:
         executor = registry.executor(work.kind)
-        context = Context(work=work, control=control, workspace=Path(folder) if folder else None)
         _heed_ending(context, raises=executor.ends_by_exception)
         if executor.in_interpreter:
             # The project's own code keeps the environment of its process; the job's is added to it.
@@ -103,6 +101,8 @@ def _perform(work: Assignment, control: Control, folder: str | None, after_fork:
         traceback.print_exc()
         reason = f"{type(error).__name__}: {error}"
         return Outcome(verdict=Verdict.FAILED, reason=reason, error=type(error).__name__)
+    finally:
+        context.judged = True
 
 
 def _heed_ending(context: Context, *, raises: bool) -> None:
@@ -116,7 +116,7 @@ def _heed_ending(context: Context, *, raises: bool) -> None:
             return
         context.ending = ending
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        if raises:
+        if raises and not context.judged:
             raise _RAISED[ending]
 
     signal.signal(signal.SIGTERM, handle)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from typing import Any, Final
 
@@ -15,13 +16,13 @@ class Control:
     """What the slot tells the run, and what the run tells the slot."""
 
     def __init__(self, descriptor: int) -> None:
-        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=descriptor)
+        self._descriptor = descriptor
         self._unread = b""
 
     def receive(self) -> dict[str, Any]:
         """Wait for the next line. Raises EOFError when the slot is gone."""
         while b"\n" not in self._unread:
-            chunk = self._sock.recv(65536)
+            chunk = os.read(self._descriptor, 65536)
             if not chunk:
                 raise EOFError("the worker is gone")
             self._unread += chunk
@@ -30,7 +31,7 @@ class Control:
         return message
 
     def send(self, message: dict[str, Any]) -> None:
-        self._sock.sendall(json.dumps(message, allow_nan=False).encode() + b"\n")
+        self._write(json.dumps(message, allow_nan=False))
 
     def ask(self, message: dict[str, Any]) -> None:
         """Send a message and wait until the slot has taken all output written before it."""
@@ -48,17 +49,25 @@ class Control:
         if len(line) > RESULT_LIMIT_BYTES:
             outcome = unstorable(f"its result of {len(line)} bytes exceeds the limit of {RESULT_LIMIT_BYTES} bytes")
             line = json.dumps({"outcome": outcome.to_json()})
-        self._sock.sendall(line.encode() + b"\n")
+        self._write(line)
+
+    def _write(self, line: str) -> None:
+        left = line.encode() + b"\n"
+        while left:
+            left = left[os.write(self._descriptor, left) :]
 
     def ending(self) -> Verdict | None:
         """Look, without taking anything or waiting, whether the slot has said why the run is being ended.
 
         Safe in a signal handler that interrupts `receive`: what is only looked at is still there for it.
         """
+        looking = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=self._descriptor)
         try:
-            seen = self._sock.recv(65536, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            seen = looking.recv(65536, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return None
+        finally:
+            looking.detach()
         for line in seen.splitlines():
             message = json.loads(line)
             if "ending" in message:

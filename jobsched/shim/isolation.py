@@ -40,7 +40,7 @@ def enter(isolation: Isolation) -> None:
     """
     match isolation:
         case Isolation.NAMESPACE:
-            libc.unshare(libc.CLONE_NEWPID | libc.CLONE_NEWNS)
+            libc.unshare(libc.CLONE_NEWPID)
         case Isolation.USER_NAMESPACE:
             _enter_user_namespace()
         case Isolation.SUBREAPER:
@@ -51,7 +51,7 @@ def _enter_user_namespace() -> None:
     user, group = os.geteuid(), os.getegid()
     # A process that is not dumpable cannot write its own map.
     libc.set_dumpable(True)
-    libc.unshare(libc.CLONE_NEWUSER | libc.CLONE_NEWPID | libc.CLONE_NEWNS)
+    libc.unshare(libc.CLONE_NEWUSER | libc.CLONE_NEWPID)
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
     Path("/proc/self/gid_map").write_text(f"{group} {group} 1")

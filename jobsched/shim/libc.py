@@ -46,7 +46,8 @@ def become_subreaper() -> None:
 
 
 def mount_own_proc() -> None:
-    """Mount a /proc that shows this PID namespace only. Raises OSError."""
+    """Mount a /proc that shows this PID namespace only, unseen by other processes. Raises OSError."""
+    unshare(CLONE_NEWNS)
     # Slave, not private: what the host mounts later still appears, what the run mounts does not leak out.
     _check(_libc.mount(b"none", b"/", None, _MS_REC | _MS_SLAVE, None), "mount(/)")
     flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC

@@ -9,12 +9,16 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from typing import Final
 
 from jobsched.shim import messages, workspace
 from jobsched.shim.bell import Bell
 from jobsched.shim.child import Terminal, live
 from jobsched.shim.descriptors import neutralise
 from jobsched.shim.tree import Tree, reap_ended
+
+_REAP_SECONDS: Final = 1.0
+"""How often orphans that have ended are cleared away while a run goes on."""
 
 
 class _Run:
@@ -26,6 +30,8 @@ class _Run:
         self.folder = folder
         self.status: int | None = None
         self.killed = 0
+        # Its end wakes the loop. A SIGCHLD handler would too, but every run would have to shed it first.
+        self.ended = os.pidfd_open(pid)
 
     def seen(self, pid: int, status: int) -> None:
         if pid == self.pid:
@@ -51,8 +57,6 @@ class Shim:
         self._prepare()
         while not self._over:
             ready = {number for number, _ in self._poller.poll(self._milliseconds_left())}
-            if self._bell.fileno() in ready:
-                self._bell.hush()
             if self._sock.fileno() in ready and not self._obey():
                 break
             self._look_after_run()
@@ -64,10 +68,9 @@ class Shim:
         self._bell = Bell()
         mine = (self._sock.fileno(), *self._bell.descriptors())
         neutralise(mine)
-        signal.set_wakeup_fd(self._bell.writer, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
         # In a namespace nobody but the kernel's SIGKILL may end us: SIGTERM stays without effect there.
         if self._tie:
+            signal.set_wakeup_fd(self._bell.writer, warn_on_full_buffer=False)
             signal.signal(signal.SIGTERM, self._stop)
         self._sock.setblocking(False)
         self._terminal = Terminal(mine=mine, tie_to_parent=self._tie)
@@ -84,7 +87,8 @@ class Shim:
     def _milliseconds_left(self) -> float | None:
         if self._run is None:
             return None
-        return max(0.0, self._run.deadline - time.monotonic()) * 1000 + 1
+        left = max(0.0, self._run.deadline - time.monotonic())
+        return min(left, _REAP_SECONDS) * 1000 + 1
 
     def _obey(self) -> bool:
         """Do what the slot says; return False when the slot is gone."""
@@ -123,6 +127,7 @@ class Shim:
         if pid == 0:
             live(self._terminal, output, control, folder, self._after_fork)
         self._run = _Run(pid, deadline, folder)
+        self._poller.register(self._run.ended, select.POLLIN)
 
     def _look_after_run(self) -> None:
         run = self._run
@@ -143,6 +148,8 @@ class Shim:
 
     def _report(self, run: _Run, *, lease_ran_out: bool = False) -> None:
         self._run = None
+        self._poller.unregister(run.ended)
+        os.close(run.ended)
         self._tell({"ended": run.status, "killed": run.killed, "lease_ran_out": lease_ran_out})
 
     def _tell(self, message: dict[str, object]) -> None:
