@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from jobsched import net
 from jobsched.local.ports import LOOPBACK
 from jobsched.local.service import DIE_WITH_PARENT, Service
 
@@ -29,7 +29,7 @@ class Parts:
             "web",
             *("gunicorn", "config.wsgi", "--bind", f"{LOOPBACK}:{port}", "--no-control-socket"),
             *("--worker-class", "gthread", "--threads", "8", "--access-logfile", "-"),
-            is_ready=lambda: _status(port, "/healthz") == http.client.OK,
+            is_ready=lambda: _status(port, "/healthz") == 200,
         )
 
     def beat(self, *, schedule: Path, name: str = "beat") -> Service:
@@ -91,11 +91,7 @@ class Parts:
 
 
 def _status(port: int, path: str) -> int | None:
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
     try:
-        connection.request("GET", path)
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
+        return net.fetch(f"http://{LOOPBACK}:{port}{path}", timeout_seconds=5, follow_redirects=False).status
+    except net.RequestFailed:
         return None
-    finally:
-        connection.close()
