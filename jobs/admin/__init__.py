@@ -1,5 +1,7 @@
 """Pages for people. Each translates: read what was sent, call one service verb, show what came of it."""
 
-from jobs.admin import definitions, jobs, periodic_tasks, projects, runs
+from __future__ import annotations
 
-__all__ = ["definitions", "jobs", "periodic_tasks", "projects", "runs"]
+from jobs.admin import jobs, periodic_tasks, projects, runs
+
+__all__ = ["jobs", "periodic_tasks", "projects", "runs"]

@@ -18,9 +18,9 @@ class Line:
     text: str
 
 
-def as_text(content: dict[str, Any]) -> str:
-    """Write a definition as a person would read it: YAML, long strings as blocks."""
-    return yaml.dump(content, Dumper=_Blocks, sort_keys=True, allow_unicode=True, width=100)
+def as_text(content: Any, *, sort: bool = True) -> str:
+    """Write JSON as a person would read it: YAML, strings of several lines as blocks."""
+    return yaml.dump(content, Dumper=_Blocks, sort_keys=sort, allow_unicode=True, width=100)
 
 
 def difference(before: dict[str, Any] | None, after: dict[str, Any]) -> list[Line]:

@@ -10,7 +10,7 @@ from jobs.models import Project
 
 
 @admin.register(Project)
-class ProjectAdmin(admin.ModelAdmin[Project]):
+class ProjectAdmin(admin.ModelAdmin):
     """A project is a name that jobs are kept under. One that owns jobs, archived ones too, cannot be deleted."""
 
     list_display = ("name", "current_jobs", "created_at")

@@ -1,0 +1,52 @@
+"""Output of an attempt, as a file to download and as text on a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+
+from jobs.admin.printable import printable
+from jobs.services import reading
+from jobsched.domain.errors import NotFound, Unavailable
+
+SHOWN_CHARACTERS = 8192
+"""How much of the end of an output stands on a page. All of it is one download away."""
+
+
+def download(run_id: int, number: int) -> HttpResponseBase:
+    """Answer with what an attempt printed, byte for byte as kept, in a way no browser takes for a page."""
+    headers = {
+        "Content-Disposition": f'attachment; filename="run-{run_id}-attempt-{number}.txt"',
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "sandbox; default-src 'none'",
+        "Cache-Control": "no-store",
+    }
+    plain = "text/plain; charset=utf-8"
+    try:
+        first = reading.output(run_id, attempt=number, offset=0)
+    except NotFound as error:
+        return HttpResponse(f"{error}\n", content_type=plain, headers=headers, status=404)
+    except Unavailable as error:
+        return HttpResponse(f"{error}\n", content_type=plain, headers=headers, status=503)
+    return StreamingHttpResponse(_pieces(run_id, first), content_type=plain, headers=headers)
+
+
+def live_end(run_id: int, number: int) -> str:
+    """Return the end of what an attempt under way has printed so far."""
+    try:
+        first = reading.output(run_id, attempt=number, offset=0)
+        return ending("".join(_pieces(run_id, first)))
+    except (NotFound, Unavailable):
+        return ""
+
+
+def ending(text: str) -> str:
+    """Return the last part of an output, safe to show: control characters stripped or made visible."""
+    return printable(text[-SHOWN_CHARACTERS:])
+
+
+def _pieces(run_id: int, piece: reading.Output) -> Iterator[str]:
+    while piece.text:
+        yield piece.text
+        piece = reading.output(run_id, attempt=piece.attempt, offset=piece.offset)

@@ -1,0 +1,79 @@
+"""The schedule in words and its next five instants, before and after saving."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.http import JsonResponse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from pydantic import ValidationError
+
+from jobs.admin.schedule_form import ScheduleForm
+from jobs.admin.spec_errors import problems
+from jobs.models import Job
+from jobs.services import definitions
+from jobsched.domain.errors import InvalidInput
+from jobsched.domain.specs import JobSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """A schedule as a page shows it: `wrong` when the words say why it cannot be."""
+
+    words: str
+    fires: list[str]
+    wrong: bool = False
+
+    @property
+    def items(self) -> list[SafeString]:
+        return [format_html("<li>{}</li>", fire) for fire in self.fires]
+
+
+def answer(data: Any) -> JsonResponse:
+    """Answer what the schedule's fields of a form mean. What is wrong with them is part of the answer."""
+    form = ScheduleForm(data)
+    form.is_valid()
+    shown = of_form(form)
+    return JsonResponse({"words": shown.words, "fires": shown.fires, "wrong": shown.wrong})
+
+
+def of_form(form: ScheduleForm) -> Shown:
+    """Return what a filled-in form's schedule means, whatever else stands in the form."""
+    for field in ScheduleForm.base_fields:
+        if field in form.errors:
+            return _wrong(f"{form.fields[field].label}: {form.errors[field][0]}")
+    keys = form.schedule_keys()
+    try:
+        spec = JobSpec.model_validate({"name": "preview", "run": "true", **keys})
+        found = definitions.preview(spec)
+    except ValidationError as error:
+        return _wrong(" ".join(message for _, message in problems(error)))
+    except InvalidInput as error:
+        return _wrong(error.message)
+    return _shown(found, zone=keys.get("timezone", "UTC"))
+
+
+def of_job(job: Job | None) -> Shown:
+    """Return what a saved job's schedule means."""
+    if job is None or job.pk is None:
+        return Shown(words="Only on request.", fires=[])
+    return _shown(definitions.preview_of(job), zone=definitions.manifest(job).get("timezone", "UTC"))
+
+
+def _shown(found: definitions.Preview, *, zone: str) -> Shown:
+    words = found.words[:1].upper() + found.words[1:] + "."
+    return Shown(words=words, fires=[_clock(at, zone) for at in found.fires])
+
+
+def _wrong(words: str) -> Shown:
+    return Shown(words=words, fires=[], wrong=True)
+
+
+def _clock(at: datetime, zone: str) -> str:
+    local = at.astimezone(ZoneInfo(zone))
+    text = f"{local:%a %Y-%m-%d %H:%M:%S} {local.tzname()}"
+    return text if zone == "UTC" else f"{text} ({at:%Y-%m-%d %H:%M:%S} UTC)"

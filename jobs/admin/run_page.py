@@ -1,0 +1,205 @@
+"""What the page of one run shows, worked out before the template sees it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from jobs.admin.badges import NOTHING, duration, moment, state_badge
+from jobs.admin.outputs import SHOWN_CHARACTERS, ending, live_end
+from jobs.admin.printable import printable
+from jobs.models import Attempt, Run
+from jobs.services import reading
+from jobsched.domain.states import State
+
+REASON_CHARACTERS = 90
+RESULT_CHARACTERS = 65_536
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SectionView:
+    """One step of an attempt."""
+
+    name: str
+    badge: SafeString | str
+    took: str
+    exit_code: int | None
+    output: str
+    open: bool
+    """The step a reader most likely came for: the one that did not succeed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptView:
+    """One attempt, ended or under way."""
+
+    number: int
+    badge: SafeString
+    facts: list[Any]
+    reason: str
+    sections: list[SectionView]
+    output: str
+    extent: str
+    result: str
+    finished: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransitionView:
+    """One change of state."""
+
+    at: SafeString | str
+    before: SafeString | str
+    after: SafeString
+    attempt: int | str
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunPage:
+    """A run with all that happened to it; the latest attempt comes first, as it is what people look for."""
+
+    badge: SafeString
+    reason: str
+    version: int
+    facts: list[tuple[str, Any]]
+    params: str
+    attempts: list[AttemptView]
+    transitions: list[TransitionView]
+
+
+def read(run: Run) -> RunPage:
+    """Read all that the page of a run shows, in the same few queries for any run."""
+    story = reading.story(run.pk)
+    found = story.view.run
+    attempts = [_attempt(attempt) for attempt in reversed(story.attempts)]
+    if found.state == State.RUNNING:
+        attempts.insert(0, _under_way(found))
+    return RunPage(
+        badge=state_badge(found.state, cancelling=found.cancel_requested_at is not None),
+        reason=printable(found.reason),
+        version=story.view.version,
+        facts=_facts(story.view),
+        params=_json(story.view.params) if story.view.params else "",
+        attempts=attempts,
+        transitions=[
+            TransitionView(
+                at=moment(step.at),
+                before=state_badge(step.before) if step.before else NOTHING,
+                after=state_badge(step.after),
+                attempt=step.attempt or NOTHING,
+                actor=printable(step.actor),
+                reason=printable(step.reason),
+            )
+            for step in story.transitions
+        ],
+    )
+
+
+def short(text: str) -> SafeString:
+    """A reason for a cell of a list: its first line, cut, with all of it as the title."""
+    clean = printable(text)
+    line = clean.partition("\n")[0]
+    if len(line) > REASON_CHARACTERS:
+        line = line[:REASON_CHARACTERS] + "…"
+    return format_html('<span class="js-reason" title="{}">{}</span>', clean[:1000], line)
+
+
+def _facts(view: reading.RunView) -> list[tuple[str, Any]]:
+    run = view.run
+    facts: list[tuple[str, Any]] = [
+        (
+            "Trigger",
+            f"{run.get_trigger_display()} by {run.requested_by}" if run.requested_by else run.get_trigger_display(),
+        ),
+        ("Queue", run.queue),
+        ("Priority", run.priority),
+        ("Attempts", f"{run.attempt} of {view.max_attempts}"),
+    ]
+    if run.scheduled_for:
+        facts.append(("Due", moment(run.scheduled_for)))
+    facts.append(("Created", moment(run.created_at)))
+    if run.state == State.SCHEDULED:
+        facts.append(("Not before", moment(run.run_at)))
+    if run.started_at:
+        facts.append(("Started", moment(run.started_at)))
+        facts.append(("Took", duration((run.finished_at or timezone.now()) - run.started_at)))
+    if run.finished_at:
+        facts.append(("Ended", moment(run.finished_at)))
+    if run.worker:
+        facts.append(("Worker", run.worker))
+    if run.cancel_requested_at:
+        by = f" by {run.cancel_requested_by}" if run.cancel_requested_by else ""
+        facts.append(("Cancel requested", format_html("{}{}", moment(run.cancel_requested_at), by)))
+    return facts
+
+
+def _attempt(attempt: Attempt) -> AttemptView:
+    excerpt = str(getattr(attempt, "excerpt", ""))
+    sections = [_section(section) for section in attempt.sections or []]
+    facts: list[Any] = [
+        duration(attempt.finished_at - attempt.started_at),
+        format_html("began {}", moment(attempt.started_at)),
+    ]
+    facts += [f"on {attempt.worker}"] if attempt.worker else []
+    facts += [f"exit code {attempt.exit_code}"] if attempt.exit_code is not None else []
+    facts += [f"HTTP {attempt.http_status}"] if attempt.http_status is not None else []
+    facts += [printable(attempt.error)] if attempt.error else []
+    if attempt.killed:
+        facts.append(f"{attempt.killed} process{'' if attempt.killed == 1 else 'es'} had to be killed")
+    return AttemptView(
+        number=attempt.number,
+        badge=state_badge(attempt.verdict),
+        facts=facts,
+        reason=printable(attempt.reason),
+        sections=sections,
+        output=ending(excerpt),
+        extent=_extent(len(excerpt), attempt.output_total),
+        result="" if attempt.result is None else _json(attempt.result),
+        finished=True,
+    )
+
+
+def _under_way(run: Run) -> AttemptView:
+    return AttemptView(
+        number=run.attempt,
+        badge=state_badge(run.state, cancelling=run.cancel_requested_at is not None),
+        facts=[f"on {run.worker}"] if run.worker else [],
+        reason="",
+        sections=[],
+        output=live_end(run.pk, run.attempt),
+        extent="so far, its end; reload the page for more",
+        result="",
+        finished=False,
+    )
+
+
+def _section(section: dict[str, Any]) -> SectionView:
+    verdict, seconds = section.get("verdict"), section.get("duration_seconds")
+    return SectionView(
+        name=printable(str(section.get("name", ""))),
+        badge=state_badge(str(verdict)) if verdict else "not run",
+        took="" if seconds is None else duration(timedelta(seconds=float(seconds))),
+        exit_code=section.get("exit_code"),
+        output=ending(str(section.get("output") or "")),
+        open=verdict not in (None, "succeeded"),
+    )
+
+
+def _extent(shown: int, total: int) -> str:
+    size = f"{total:,} byte{'' if total == 1 else 's'}"
+    return f"the end of {size}" if shown >= SHOWN_CHARACTERS or shown * 4 < total else size
+
+
+def _json(value: Any) -> str:
+    text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
+    if len(text) > RESULT_CHARACTERS:
+        text = text[:RESULT_CHARACTERS] + "\n… (cut here)"
+    return printable(text)
