@@ -10,7 +10,8 @@
 | JOBSCHED_HTTPS | cookies and redirects for TLS only | false |
 | JOBSCHED_DATA_DIR | folder for run output and workspaces | .jobsched |
 | JOBSCHED_QUEUES | the queues that jobs may name, comma-separated | default |
-| JOBSCHED_LEASE_SECONDS, JOBSCHED_HEARTBEAT_SECONDS | how long a claim lasts without a sign of life; how often one is given | 30, 10 |
+| JOBSCHED_LEASE_SECONDS | how long a claim lasts without a sign of life | 30 |
+| JOBSCHED_HEARTBEAT_SECONDS | how often a sign of life is given | 10 |
 | JOBSCHED_TASK_EVENTS | workers tell Flower of each run | true |
 | JOBSCHED_PREPARED_STATEMENTS | off behind a PgBouncer older than 1.21 in transaction mode | true |
 | JOBSCHED_LOG_LEVEL | logging level | INFO |
@@ -185,4 +186,9 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": sys.stderr}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        # Hints come and go by the hundred; runs have log lines of their own.
+        "celery.app.trace": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
+    },
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from jobs.store import claims as store
 from jobs.store.claims import Claim, Settlement
 from jobsched.domain.outcomes import Verdict
 from jobsched.engine import Pulse
+
+logger = logging.getLogger(__name__)
 
 _EVENTS = {Verdict.SUCCEEDED: "succeeded", Verdict.CANCELLED: "revoked", Verdict.HANDED_BACK: "retried"}
 
@@ -36,6 +39,15 @@ def perform_isolated(slot: SlotProcess, claim: Claim) -> Settlement:
         result=outcome.reason or outcome.verdict,
         exception=outcome.reason,
         traceback="",
+    )
+    logger.info(
+        "attempt ended run=%d attempt=%d job=%r verdict=%s reason=%r seconds=%.3f",
+        claim.run_id,
+        claim.attempt,
+        job,
+        outcome.verdict,
+        outcome.reason,
+        time.monotonic() - began,
     )
     settlement = settle(claim, content, outcome, now=datetime.now(UTC), unit=random.random())  # noqa: S311 - jitter
     return with_output(settlement, report, flushed=watch.flushed > 0)

@@ -35,7 +35,7 @@ class SlotProcess:
         self.session = Session()
         self.events = messages.Events(hostname=hostname, enabled=conf().task_events)
         self.claimed_at = 0.0
-        """Monotonic time at which the present claims were asked for: their leases ended no sooner than counted from it."""
+        """Monotonic time at which the present claims were asked for: their leases count from then at the earliest."""
         self._contents: dict[int, tuple[str, str, Content]] = {}
 
     @cached_property
