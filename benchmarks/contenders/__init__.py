@@ -1,0 +1,28 @@
+"""The systems that are compared, one file each."""
+
+from benchmarks.contenders.base import Contender, Place
+from benchmarks.contenders.celery import CeleryIgnoringResults, CeleryWithResults, CeleryWithResultsKept
+from benchmarks.contenders.ours import (
+    Ours,
+    OursInProcess,
+    OursInProcessWithEvents,
+    OursIsolated,
+    OursIsolatedWithEvents,
+)
+from benchmarks.contenders.pgqueuer import Pgqueuer, PgqueuerLargeBatches
+from benchmarks.contenders.procrastinate import Procrastinate
+
+OURS: tuple[type[Ours], ...] = (OursInProcess, OursIsolated, OursInProcessWithEvents, OursIsolatedWithEvents)
+CONTENDERS: tuple[type[Contender], ...] = (
+    OursInProcess,
+    OursIsolated,
+    CeleryIgnoringResults,
+    CeleryWithResults,
+    CeleryWithResultsKept,
+    Procrastinate,
+    Pgqueuer,
+    PgqueuerLargeBatches,
+    OursInProcessWithEvents,
+    OursIsolatedWithEvents,
+)
+__all__ = ["CONTENDERS", "OURS", "Contender", "Ours", "Place"]
