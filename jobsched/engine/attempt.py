@@ -36,7 +36,8 @@ _RETRY_SECONDS: Final = 1.0
 """How soon a heartbeat is tried again while the database cannot be reached."""
 _KILL_SECONDS: Final = 10.0
 """How long the shim may take to report after it was told, or ought by itself, to kill."""
-_LONGEST_WAIT_SECONDS: Final = 3600.0
+_NUDGE_SECONDS: Final = 0.5
+"""How often the watch is asked whether there is reason to hurry."""
 
 
 class ShimDied(Exception):
@@ -206,7 +207,7 @@ class Attempt:
             moments.append(self._limit_at)
         if self._clip.head_length > self._flushed:
             moments.append(self._flush_at)
-        return min(max(0.0, min(moments) - time.monotonic()), _LONGEST_WAIT_SECONDS) * 1000 + 1
+        return min(max(0.0, min(moments) - time.monotonic()), _NUDGE_SECONDS) * 1000 + 1
 
     @property
     def _may_end_early(self) -> bool:
@@ -215,6 +216,8 @@ class Attempt:
 
     def _look_at_clock(self) -> None:
         now = time.monotonic()
+        if self._watch.nudged():
+            self._beat_at = min(self._beat_at, now)
         if now >= self._give_up_at:
             raise ShimDied
         if now >= self._deadline:

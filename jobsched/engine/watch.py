@@ -30,6 +30,9 @@ class Watch(Protocol):
     def heartbeat(self) -> Pulse:
         """Renew the lease and ask for news. Raises `Unavailable` when the database cannot be reached."""
 
+    def nudged(self) -> bool:
+        """Tell whether to ask for news before the next heartbeat is due. Called about twice a second; be quick."""
+
     def flush(self, chunk: bytes) -> None:
         """Take output that is new since the last call. It lies within the head that is kept.
 

@@ -109,7 +109,7 @@ def required(spec: Mapping[str, Any], key: str, kind: type[Any] | tuple[type[Any
     if value is None:
         raise InvalidInput(f"the job's {key!r} is missing")
     if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
-        raise InvalidInput(f"the job's {key!r} must be {_NAMES.get(kind, 'a number')}, not {repr(value):.60}")
+        raise InvalidInput(f"the job's {key!r} must be {_NAMES.get(kind, 'a number')}, not {value!r:.60}")
     return value
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import array
 import json
 import socket
 from typing import Any, Final
 
 PACKET_BYTES: Final = 65536
+_ROOM: Final = socket.CMSG_SPACE(2 * array.array("i").itemsize)
 
 
 def send(sock: socket.socket, message: dict[str, Any], descriptors: tuple[int, ...] = ()) -> None:
@@ -21,10 +23,14 @@ def send(sock: socket.socket, message: dict[str, Any], descriptors: tuple[int, .
 def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     """Receive one packet, or None when the other side is gone. Raises BlockingIOError when there is none."""
     try:
-        packet, descriptors, _flags, _address = socket.recv_fds(sock, PACKET_BYTES, 2, socket.MSG_CMSG_CLOEXEC)
+        # Not socket.recv_fds: before Python 3.12 it drops the flag, and every program run would inherit both.
+        packet, beside, _flags, _address = sock.recvmsg(PACKET_BYTES, _ROOM, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
         return None
     if not packet:
         return None
+    descriptors = array.array("i")
+    for _level, _kind, data in beside:
+        descriptors.frombytes(data)
     message: dict[str, Any] = json.loads(packet)
-    return message, descriptors
+    return message, descriptors.tolist()

@@ -1,0 +1,79 @@
+"""What the tests of the engine share: assignments, a watch that can be told what to answer, and a look at /proc."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jobsched.domain.errors import Unavailable
+from jobsched.domain.outcomes import Assignment
+from jobsched.engine import Pulse
+
+LEASE_SECONDS = 60.0
+_run_ids = itertools.count(1)
+_markers = itertools.count(1)
+
+
+def assignment(kind: str, spec: dict[str, Any], **details: Any) -> Assignment:
+    return Assignment(run_id=next(_run_ids), attempt=1, project="default", job="probe", kind=kind, spec=spec, **details)
+
+
+def shell(command: str, **details: Any) -> Assignment:
+    return assignment("shell", {"command": command}, **details)
+
+
+def call(name: str, **details: Any) -> Assignment:
+    return assignment("python", {"call": f"tests.conformance.executors.callables:{name}"}, **details)
+
+
+@dataclass
+class ScriptedWatch:
+    """Answers heartbeats; `answer` may be changed while a run goes on, also by `on_flush`."""
+
+    heartbeat_seconds: float = 0.05
+    answer: dict[str, Any] = field(default_factory=dict)
+    lease_seconds: float = LEASE_SECONDS
+    unavailable: bool = False
+    nudge: bool = False
+    on_flush: Callable[[bytes], None] | None = None
+    beats: int = 0
+    flushed: bytes = b""
+
+    def heartbeat(self) -> Pulse:
+        self.beats += 1
+        if self.unavailable:
+            raise Unavailable("the database cannot be reached")
+        return Pulse(deadline=time.monotonic() + self.lease_seconds, **self.answer)
+
+    def nudged(self) -> bool:
+        return self.nudge
+
+    def flush(self, chunk: bytes) -> None:
+        self.flushed += chunk
+        if self.on_flush:
+            self.on_flush(chunk)
+
+
+def marker() -> str:
+    """Return an argument for `sleep` that no other process has: nine hours and a unique fraction."""
+    return f"32400.{os.getpid()}{next(_markers):04}"
+
+
+def alive(unique: str) -> list[int]:
+    """Return the processes, but zombies, that have `unique` as an argument."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            arguments = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if unique.encode() in arguments:
+            found.append(int(entry.name))
+    return found

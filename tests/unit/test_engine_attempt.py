@@ -1,0 +1,200 @@
+"""Supervision of one attempt: heartbeats, limits, cancel, lost leases and output."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobsched.domain.outcomes import Verdict
+from jobsched.engine import Slot
+from tests.engine_kit import LEASE_SECONDS, ScriptedWatch, alive, call, marker, shell
+
+
+@pytest.fixture
+def slot(tmp_path: Path) -> Iterator[Slot]:
+    with Slot(workspace_dir=tmp_path / "workspaces") as made:
+        yield made
+
+
+def deadline() -> float:
+    return time.monotonic() + LEASE_SECONDS
+
+
+def test_a_lost_lease_kills_the_work_at_once(slot: Slot) -> None:
+    unique = marker()
+    report = slot.perform(
+        shell(f"trap '' TERM; sleep {unique}"), ScriptedWatch(answer={"lost": True}), deadline=deadline()
+    )
+    assert report.outcome.verdict is Verdict.LOST
+    assert "no longer holds the lease" in report.outcome.reason
+    assert not alive(unique)
+
+
+def test_work_goes_on_while_the_database_is_away_and_is_killed_at_the_deadline(slot: Slot) -> None:
+    unique = marker()
+    watch = ScriptedWatch(unavailable=True)
+    report = slot.perform(shell(f"sleep {unique}"), watch, deadline=time.monotonic() + 1.5)
+    assert report.outcome.verdict is Verdict.LOST
+    assert "could not renew its lease" in report.outcome.reason
+    assert watch.beats >= 2, "the heartbeat was not tried again"
+    assert not alive(unique)
+
+
+def test_a_renewed_lease_keeps_work_alive_past_its_first_deadline(slot: Slot) -> None:
+    watch = ScriptedWatch()
+    report = slot.perform(shell("sleep 1.5; echo done"), watch, deadline=time.monotonic() + 1.0)
+    assert report.outcome.verdict is Verdict.SUCCEEDED
+    assert report.output == b"done\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict", "reason"),
+    [
+        ({"cancel_requested": True}, Verdict.CANCELLED, "cancelled on request; ended by SIGTERM"),
+        ({"stopping": True}, Verdict.HANDED_BACK, "its worker is stopping; ended by SIGTERM"),
+    ],
+)
+def test_what_the_heartbeat_asks_for_ends_the_work(
+    slot: Slot, answer: dict[str, bool], verdict: Verdict, reason: str
+) -> None:
+    report = slot.perform(shell("sleep 60"), ScriptedWatch(answer=answer), deadline=deadline())
+    assert (report.outcome.verdict, report.outcome.reason) == (verdict, reason)
+
+
+def test_interrupt_asks_the_watch_without_waiting_for_the_next_heartbeat(slot: Slot) -> None:
+    watch = ScriptedWatch(heartbeat_seconds=3600, answer={"stopping": True}, on_flush=lambda _: slot.interrupt())
+    report = slot.perform(shell("echo started; sleep 60"), watch, deadline=deadline())
+    assert report.outcome.verdict is Verdict.HANDED_BACK
+
+
+def test_a_nudge_asks_the_watch_without_waiting_for_the_next_heartbeat(slot: Slot) -> None:
+    watch = ScriptedWatch(heartbeat_seconds=3600, nudge=True, answer={"cancel_requested": True})
+    report = slot.perform(shell("sleep 60"), watch, deadline=deadline())
+    assert report.outcome.verdict is Verdict.CANCELLED
+
+
+def test_interrupt_works_from_another_thread_before_the_run_begins(slot: Slot) -> None:
+    thread = threading.Thread(target=slot.interrupt)
+    thread.start()
+    thread.join()
+    watch = ScriptedWatch(heartbeat_seconds=3600, answer={"stopping": True})
+    report = slot.perform(shell("sleep 60"), watch, deadline=deadline())
+    assert report.outcome.verdict is Verdict.HANDED_BACK
+
+
+def test_an_exit_code_of_zero_after_the_limit_is_still_timed_out(slot: Slot) -> None:
+    command = "trap 'exit 0' TERM; while :; do sleep 0.05; done"
+    report = slot.perform(shell(command, timeout_seconds=0.5), ScriptedWatch(), deadline=deadline())
+    assert report.outcome.verdict is Verdict.TIMED_OUT
+    assert report.outcome.reason == "ran longer than its limit of 0.5 s; ended by SIGTERM"
+
+
+def test_work_that_ignores_the_signal_is_killed_after_its_grace(slot: Slot) -> None:
+    command = "trap '' TERM; while :; do sleep 0.05; done"
+    report = slot.perform(shell(command, timeout_seconds=0.3, grace_seconds=0.3), ScriptedWatch(), deadline=deadline())
+    assert report.outcome.verdict is Verdict.TIMED_OUT
+    assert report.outcome.reason == "ran longer than its limit of 0.3 s; killed after 0.3 s of grace"
+    assert report.killed >= 1
+
+
+@pytest.mark.parametrize(
+    ("watch", "timeout_seconds", "error"),
+    [
+        (ScriptedWatch(), 0.5, "TimeLimitExceeded"),
+        (ScriptedWatch(heartbeat_seconds=0.5, answer={"cancel_requested": True}), None, "CancelRequested"),
+    ],
+)
+def test_a_callable_is_told_by_an_exception_why_it_ends(
+    slot: Slot, watch: ScriptedWatch, timeout_seconds: float | None, error: str
+) -> None:
+    report = slot.perform(call("tidy_up_when_told", timeout_seconds=timeout_seconds), watch, deadline=deadline())
+    assert f"tidied after {error}" in report.output.decode()
+    assert report.outcome.error is not None and report.outcome.error.endswith(error)
+
+
+def test_output_is_offered_while_the_run_goes_on_and_each_byte_once(slot: Slot) -> None:
+    watch = ScriptedWatch()
+    report = slot.perform(shell("echo one; sleep 1; echo two; sleep 1; echo three"), watch, deadline=deadline())
+    assert watch.flushed.startswith(b"one\n")
+    assert report.output == b"one\ntwo\nthree\n"
+    assert report.output.startswith(watch.flushed)
+
+
+def test_a_flood_is_bounded_and_does_not_starve_heartbeats(slot: Slot) -> None:
+    size = 300_000_000
+    watch = ScriptedWatch(heartbeat_seconds=0.01)
+    report = slot.perform(shell(f"head -c {size} /dev/zero"), watch, deadline=deadline())
+    assert report.outcome.verdict is Verdict.SUCCEEDED
+    assert report.output_total == size
+    assert len(report.output) < 2 * 256 * 1024 + 100
+    assert f"{size - 2 * 256 * 1024} bytes left out".encode() in report.output
+    assert len(watch.flushed) <= 256 * 1024
+    assert watch.beats > 1
+
+
+def test_output_after_the_outcome_of_a_flooding_run_that_is_cancelled_ends(slot: Slot) -> None:
+    watch = ScriptedWatch(heartbeat_seconds=0.3, answer={"cancel_requested": True})
+    report = slot.perform(shell("yes"), watch, deadline=deadline())
+    assert report.outcome.verdict is Verdict.CANCELLED
+
+
+def test_a_watch_that_fails_ends_the_work_and_the_next_run_works(slot: Slot) -> None:
+    class Broken(ScriptedWatch):
+        def heartbeat(self) -> None:  # type: ignore[override]
+            raise RuntimeError("a defect in the caller")
+
+    unique = marker()
+    with pytest.raises(RuntimeError):
+        slot.perform(shell(f"sleep {unique}"), Broken(), deadline=deadline())
+    assert not alive(unique)
+    assert slot.perform(shell("true"), ScriptedWatch(), deadline=deadline()).outcome.exit_code == 0
+
+
+def test_garbage_in_the_conversation_is_a_failure_and_not_a_crash(slot: Slot, tmp_path: Path) -> None:
+    script = tmp_path / "garble.py"
+    script.write_text(
+        "import os\n"
+        "def garble():\n"
+        "    for number in range(3, 30):\n"
+        "        try:\n"
+        "            os.write(number, b'not json\\n')\n"
+        "        except OSError:\n"
+        "            pass\n"
+        "    import time; time.sleep(60)\n"
+    )
+    import sys
+
+    sys.path.insert(0, str(tmp_path))
+    try:
+        work = call("wait")
+        work.spec["call"] = "garble:garble"
+        report = slot.perform(work, ScriptedWatch(), deadline=deadline())
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert report.outcome.verdict is Verdict.FAILED
+    assert "unreadable" in report.outcome.reason
+
+
+def test_parameters_larger_than_any_buffer_arrive(slot: Slot) -> None:
+    report = slot.perform(call("greet", params={"name": "x" * 400_000}), ScriptedWatch(), deadline=deadline())
+    assert report.outcome.result == {"greeting": "hello " + "x" * 400_000}
+
+
+def test_an_unknown_kind_is_a_failure_that_names_the_known_ones(slot: Slot) -> None:
+    work = shell("true")
+    object.__setattr__(work, "kind", "quantum")
+    outcome = slot.perform(work, ScriptedWatch(), deadline=deadline()).outcome
+    assert outcome.verdict is Verdict.FAILED
+    assert "'quantum'" in outcome.reason and "shell" in outcome.reason
+
+
+def test_workspaces_are_removed_even_if_the_work_locks_them(slot: Slot, tmp_path: Path) -> None:
+    slot.perform(
+        shell("mkdir -p a/b; touch a/b/c; chmod 000 a/b a; ln -s /etc link"), ScriptedWatch(), deadline=deadline()
+    )
+    assert list((tmp_path / "workspaces").iterdir()) == []
+    assert Path("/etc").is_dir()

@@ -1,0 +1,33 @@
+"""The sentences that say how an attempt ended."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobsched.domain.outcomes import Verdict
+from jobsched.engine import reasons
+
+
+@pytest.mark.parametrize(
+    ("status", "counts", "verdict", "reason", "exit_code"),
+    [
+        (0, True, Verdict.SUCCEEDED, "", 0),
+        (0, False, Verdict.FAILED, "ended without a result (exit code 0)", 0),
+        (2 << 8, True, Verdict.FAILED, "exit code 2", 2),
+        (9, True, Verdict.FAILED, "killed by signal 9 (SIGKILL)", None),
+        (40, False, Verdict.FAILED, "killed by signal 40", None),
+    ],
+)
+def test_a_process_that_told_no_outcome_is_judged_by_its_exit(
+    status: int, counts: bool, verdict: Verdict, reason: str, exit_code: int | None
+) -> None:
+    outcome = reasons.from_wait_status(status, exit_code_counts=counts)
+    assert (outcome.verdict, outcome.reason, outcome.exit_code) == (verdict, reason, exit_code)
+
+
+def test_the_sentence_names_limit_and_grace() -> None:
+    why = reasons.why_ending(Verdict.TIMED_OUT, 5.0)
+    assert reasons.how_ended(why, killed_after_seconds=None) == ("ran longer than its limit of 5 s; ended by SIGTERM")
+    assert reasons.how_ended(why, killed_after_seconds=10.0) == (
+        "ran longer than its limit of 5 s; killed after 10 s of grace"
+    )
