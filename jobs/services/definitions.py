@@ -231,35 +231,49 @@ _TASK_ROWS = tuple(f"periodic_task__{kind}" for kind in ("crontab", "interval", 
 
 
 def manifest(job: Job) -> dict[str, Any]:
-    """Return a job as the keys of the YAML format, defaults left out."""
+    """Return a job as the keys of the YAML format, defaults left out. It reads back as the same job."""
     schedule = Schedule.objects.filter(job=job).select_related(*_TASK_ROWS).first()
-    data: dict[str, Any] = {"name": job.name, **_work(job)}
-    if schedule:
-        data |= _when(schedule)
-    plain = {"queue": job.queue, "priority": job.priority, "on_lost": job.on_lost, "description": job.description}
-    plain |= {"env": job.env, "params": job.params, "paused": job.paused}
-    data |= {name: value for name, value in plain.items() if value != JobSpec.model_fields[name].get_default(call_default_factory=True)}
-    data["timeout"] = None if job.timeout is None else durations.format(job.timeout)
-    data["grace"] = durations.format(job.grace)
-    if job.retries:
-        data["retries"] = job.retries
-    return data
+    said: dict[str, Any] = {
+        **_work(job),
+        **(_when(schedule) if schedule else {}),
+        "description": job.description,
+        "queue": job.queue,
+        "priority": job.priority,
+        "timeout": job.timeout,
+        "grace": job.grace,
+        "retries": job.retries,
+        "on_lost": job.on_lost,
+        "env": job.env,
+        "params": job.params,
+        "paused": job.paused,
+    }
+    spec = JobSpec.model_validate({"name": job.name, **said})
+    differs = {
+        key for key in said if getattr(spec, key) != JobSpec.model_fields[key].get_default(call_default_factory=True)
+    }
+    return spec.model_dump(mode="json", include={"name", *differs}, exclude_unset=True)
 
 
 def _work(job: Job) -> dict[str, Any]:
+    spec = job.spec
     match job.kind:
         case "shell":
-            return {"run": job.spec["command"]}
+            return {"run": spec["command"]}
         case "steps":
-            return {"steps": [_step(step) for step in job.spec["steps"]]}
+            return {"steps": [_with_duration(step) for step in spec["steps"]]}
         case "http":
-            return {"http": _http(job.spec)}
+            return {"http": _with_duration(spec)}
         case "python":
-            return {"call": job.spec["call"]}
-        case "celery":
-            return {"task": job.spec["task"], **({"args": job.spec["args"]} if job.spec.get("args") else {})}
+            return {"call": spec["call"]}
         case _:
-            return {job.kind: job.spec}
+            return {"task": spec["task"], "args": spec.get("args", [])}
+
+
+def _with_duration(spec: dict[str, Any]) -> dict[str, Any]:
+    """Executors read seconds; users write durations."""
+    seconds = spec.get("timeout_seconds")
+    rest = {key: value for key, value in spec.items() if key != "timeout_seconds"}
+    return rest if seconds is None else {**rest, "timeout": timedelta(seconds=seconds)}
 
 
 def _when(schedule: Schedule) -> dict[str, Any]:
@@ -273,9 +287,9 @@ def _when(schedule: Schedule) -> dict[str, Any]:
             data["timezone"] = zone
     elif rule.interval:
         every, period = rule.interval
-        data["schedule"] = durations.format(timedelta(**{period: every}))
+        data["schedule"] = durations.to_text(timedelta(**{period: every}))
     elif rule.clocked:
-        return {"at": rule.clocked.isoformat()}
+        return {"at": rule.clocked}
     if task.one_off:
         data["run_once"] = True
     return data
