@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 from jobs.api.parsing import BoundedJSONParser
 
 
-class Token(TokenAuthentication):
+class Token(TokenAuthentication):  # type: ignore[misc] - knox has no types
     """Knox's tokens; one that is not even text is refused like any other that is wrong."""
 
     def authenticate_credentials(self, token: bytes) -> tuple[Any, Any]:
@@ -22,7 +22,8 @@ class Token(TokenAuthentication):
             token.decode("ascii")
         except UnicodeDecodeError:
             raise AuthenticationFailed("Invalid token.") from None
-        return super().authenticate_credentials(token)
+        user, kept = super().authenticate_credentials(token)
+        return user, kept
 
 
 class MayCall(BasePermission):

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db import DataError, InterfaceError, OperationalError
+from django.db import DatabaseError, DataError, InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -17,6 +17,10 @@ from jobsched.domain.errors import Conflict, InvalidInput, JobschedError, NotFou
 logger = logging.getLogger(__name__)
 
 SIGN_IN = "Sign in: send the header 'Authorization: Token …' with a token of yours."
+
+_UNIQUE_VIOLATION = "23505"
+_ROLLBACK_CLASS = "40"
+"""SQLSTATEs of deadlocks and serialization failures."""
 
 _STATUS: dict[type[Exception], int] = {
     InvalidInput: 400,
@@ -39,16 +43,26 @@ def explain(error: Exception, context: dict[str, Any]) -> Response:
     for kind, status in _STATUS.items():
         if isinstance(error, kind):
             return _answer(str(error), status)
-    if isinstance(error, (OperationalError, InterfaceError)):
-        logger.warning("request failed: database unreachable error=%s", error)
-        return _answer("The database cannot be reached now; try again in a moment.", 503)
-    if isinstance(error, DataError) or (isinstance(error, ValueError) and "NUL" in str(error)):
-        return _answer("The request holds a value that cannot be stored or looked up, such as a NUL character.", 400)
+    if isinstance(error, DatabaseError | InterfaceError) and (answer := _database(error)):
+        return answer
     request = context.get("request")
     logger.error(
         "request failed path=%s", getattr(request, "path", "?"), exc_info=(type(error), error, error.__traceback__)
     )
     return _answer("Something went wrong here, and the server's log says what; the request may have failed.", 500)
+
+
+def _database(error: DatabaseError | InterfaceError) -> Response | None:
+    """Answer what is nobody's defect: a collision, a value PostgreSQL refuses, a server that is away."""
+    state = getattr(error.__cause__, "sqlstate", None) or ""
+    if state == _UNIQUE_VIOLATION or state.startswith(_ROLLBACK_CLASS):
+        return _answer("Another request changed the same thing at the same moment; try again.", 409)
+    if isinstance(error, DataError):
+        return _answer("The request holds a value that cannot be stored or looked up, such as a NUL character.", 400)
+    if isinstance(error, OperationalError | InterfaceError):
+        logger.warning("request failed: database unreachable error=%s", error)
+        return _answer("The database cannot be reached now; try again in a moment.", 503)
+    return None
 
 
 def _framework(error: exceptions.APIException) -> Response:

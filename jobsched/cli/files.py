@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobsched.domain import manifest
+from jobsched.domain import manifest, yamltree
 from jobsched.domain.errors import InvalidInput
 
 
@@ -44,7 +44,7 @@ def read_all(paths: Sequence[str]) -> list[CheckedFile]:
 
 def _read(path: str, name: str) -> bytes:
     """Read a file, but no more of it than a file of jobs may hold and one byte to see that it holds more."""
-    most = manifest.MAX_BYTES + 1
+    most = yamltree.MOST_BYTES + 1
     try:
         if path == "-":
             return sys.stdin.buffer.read(most)

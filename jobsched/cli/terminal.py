@@ -10,12 +10,12 @@ from typing import Any, Final
 import click
 
 # Escape sequences: CSI, the string kinds (OSC, DCS, SOS, PM, APC) up to their end, and those of two characters.
+_CSI: Final = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*"
+_STRING: Final = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*"
 _SEQUENCE: Final = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
-    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c|(?=\n))"
-    r"|\x1b[ -/]*[0-Z\\`-~]"
+    rf"{_CSI}[@-~]|{_STRING}(?:\x07|\x1b\\|\x9c|(?=\n))|\x1b[ -/]*[0-OQ-WYZ\\`-~]"
+    rf"|(?P<unfinished>(?:{_CSI}|{_STRING}\x1b?|\x1b[ -/]*)\Z)"
 )
-_UNFINISHED: Final = re.compile(r"(?:\x1b|[\x90\x98\x9b\x9d-\x9f])[^\n]*\Z")
 _LONGEST_HELD: Final = 4096
 """A sequence that has not ended by then is none; its first character goes and its text is shown."""
 _LINE_ENDS: Final = re.compile(r"\r+\n?")
@@ -42,13 +42,19 @@ class Cleaner:
         self._held = ""
 
     def feed(self, text: str) -> str:
-        text = _SEQUENCE.sub("", self._held + text)
+        text = self._held + text
         self._held = ""
-        if (unfinished := _UNFINISHED.search(text)) and len(unfinished[0]) <= _LONGEST_HELD:
-            text, self._held = text[: unfinished.start()], unfinished[0]
-        elif text.endswith("\r"):
-            text, self._held = text[:-1], "\r"
+        text = _SEQUENCE.sub(self._remove, text)
+        if text.endswith("\r"):
+            text, self._held = text[:-1], f"\r{self._held}"
         return self._without_controls(text)
+
+    def _remove(self, match: re.Match[str]) -> str:
+        held = match["unfinished"]
+        if held and len(held) > _LONGEST_HELD:
+            return held
+        self._held = held or ""
+        return ""
 
     def rest(self) -> str:
         """Return what was held back, at the end of the stream."""
@@ -64,7 +70,7 @@ class OutputWriter:
     """Writes a job's output: cleaned for a terminal, exactly as it is into a pipe or file."""
 
     def __init__(self) -> None:
-        self._cleaner = Cleaner() if sys.stdout.isatty() else None
+        self._cleaner: Cleaner | None = Cleaner() if sys.stdout.isatty() else None
         self._at_line_start = True
 
     def write(self, text: str) -> None:
@@ -80,7 +86,7 @@ class OutputWriter:
     def _put(self, text: str) -> None:
         if text:
             # Bytes, so that a terminal or pipe that cannot encode a character does not end the command.
-            click.get_binary_stream("stdout").write(text.encode(errors="replace"))
+            sys.stdout.buffer.write(text.encode(errors="replace"))
             sys.stdout.flush()
             self._at_line_start = text.endswith("\n")
 

@@ -1,0 +1,244 @@
+"""The client against a real HTTP server whose answers are laid down by the test."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from jobsched.client import Client
+from jobsched.domain.errors import Conflict, InvalidInput, JobschedError, NotFound, Unavailable
+
+TOKEN = "a" * 64
+
+
+@dataclass
+class Counterpart:
+    """What the server is to answer, in order, and what it was asked."""
+
+    url: str = ""
+    answers: list[tuple[int, Any]] = field(default_factory=list)
+    asked: list[tuple[str, str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+
+
+@pytest.fixture
+def counterpart() -> Iterator[Counterpart]:
+    laid = Counterpart()
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            sent = json.loads(self.rfile.read(length)) if length else None
+            laid.asked.append((self.command, self.path, sent))
+            laid.headers.append(dict(self.headers))
+            status, data = laid.answers.pop(0)
+            body = data if isinstance(data, bytes) else json.dumps(data).encode()
+            self.send_response(status)
+            if 300 <= status < 400:
+                self.send_header("Location", "/elsewhere")
+            if status != 204:
+                self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if status != 204:
+                self.wfile.write(body)
+
+        do_GET = do_POST = do_DELETE = answer
+
+        def log_message(self, *_: Any) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    laid.url = f"http://127.0.0.1:{server.server_port}"
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield laid
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def client(counterpart: Counterpart) -> Client:
+    return Client(counterpart.url + "/", TOKEN, timeout_seconds=10)
+
+
+def test_a_request_carries_the_token_and_names_are_escaped(client: Client, counterpart: Counterpart) -> None:
+    counterpart.answers = [(201, {"id": 7})]
+
+    assert client.trigger("a/b c?", {"n": 1}, 9, project="x y") == {"id": 7}
+
+    assert counterpart.asked == [
+        ("POST", "/api/v1/jobs/a%2Fb%20c%3F/trigger?project=x+y", {"params": {"n": 1}, "priority": 9})
+    ]
+    assert counterpart.headers[0]["Authorization"] == f"Token {TOKEN}"
+
+
+def test_long_lists_are_fetched_page_by_page(client: Client, counterpart: Counterpart) -> None:
+    counterpart.answers = [
+        (200, {"runs": [{"id": n} for n in range(900, 400, -1)], "next": 401}),
+        (200, {"runs": [{"id": n} for n in range(400, 300, -1)], "next": 301}),
+    ]
+
+    assert [run["id"] for run in client.runs(limit=600)] == list(range(900, 300, -1))
+
+    assert counterpart.asked[0][1] == "/api/v1/runs/?limit=500"
+    assert counterpart.asked[1][1] == "/api/v1/runs/?before=401&limit=100"
+
+
+def test_jobs_are_fetched_until_there_are_no_more(client: Client, counterpart: Counterpart) -> None:
+    counterpart.answers = [(200, {"jobs": [{}], "next": "default/A b"}), (200, {"jobs": [{}], "next": None})]
+
+    assert client.jobs() == [{}, {}]
+
+    assert counterpart.asked[1][1] == "/api/v1/jobs/?after=default%2FA+b&limit=500"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, InvalidInput),
+        (401, JobschedError),
+        (403, JobschedError),
+        (404, NotFound),
+        (409, Conflict),
+        (500, JobschedError),
+        (503, Unavailable),
+    ],
+)
+def test_a_refusal_is_raised_with_the_servers_sentence(
+    client: Client, counterpart: Counterpart, status: int, kind: type[JobschedError]
+) -> None:
+    counterpart.answers = [(status, {"error": "Run 7 is running."})]
+
+    with pytest.raises(JobschedError) as raised:
+        client.retry(7)
+
+    assert type(raised.value) is kind
+    assert str(raised.value) == "Run 7 is running."
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (200, b"<html>hello</html>", JobschedError),
+        (200, b"[]", JobschedError),
+        (404, b"<html>not here</html>", JobschedError),
+        (502, b"<html>bad gateway</html>", Unavailable),
+        (302, b"", JobschedError),
+    ],
+)
+def test_an_answer_of_something_else_says_to_check_the_address(
+    client: Client, counterpart: Counterpart, status: int, body: bytes, kind: type[JobschedError]
+) -> None:
+    counterpart.answers = [(status, body)]
+
+    with pytest.raises(JobschedError, match="JOBSCHED_URL") as raised:
+        client.jobs()
+
+    assert type(raised.value) is kind
+    assert len(counterpart.asked) == 1, "a token must not follow a redirect"
+
+
+def test_no_content_is_an_answer(client: Client, counterpart: Counterpart) -> None:
+    counterpart.answers = [(204, b"")]
+    client.delete_job("A")
+    assert counterpart.asked == [("DELETE", "/api/v1/jobs/A/?project=default", None)]
+
+
+def test_a_server_that_is_not_there_is_told_in_one_sentence() -> None:
+    with pytest.raises(Unavailable, match="make up") as raised:
+        Client("http://127.0.0.1:1", TOKEN).jobs()
+    assert "\n" not in str(raised.value)
+    assert TOKEN not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["", "127.0.0.1:8000", "ftp://host", "http://"])
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInput, match="address"):
+        Client(url, TOKEN)
+
+
+@pytest.mark.parametrize("token", ["", "two words", "line\nbreak", "ümlaut"])
+def test_a_token_that_is_none_is_refused_and_not_repeated(token: str) -> None:
+    with pytest.raises(InvalidInput, match="token") as raised:
+        Client("http://127.0.0.1:1", token)
+    assert not token or token not in str(raised.value)
+
+
+def test_the_token_is_not_shown() -> None:
+    assert TOKEN not in repr(Client("http://u:secret@127.0.0.1:1", TOKEN))
+    assert "secret" not in repr(Client("http://u:secret@127.0.0.1:1", TOKEN))
+
+
+class TestFindingTheServer:
+    @pytest.fixture(autouse=True)
+    def here(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        for name in ("JOBSCHED_URL", "JOBSCHED_TOKEN", "JOBSCHED_TOKEN_FILE", "JOBSCHED_DATA_DIR"):
+            monkeypatch.delenv(name, raising=False)
+        here = tmp_path / "a" / "b"
+        here.mkdir(parents=True)
+        monkeypatch.chdir(here)
+        return here
+
+    @staticmethod
+    def stack(folder: Path, url: str) -> Path:
+        folder.mkdir(parents=True)
+        path = folder / "stack.json"
+        path.write_text(json.dumps({"url": url, "token": TOKEN, "pid": 1}))
+        return path
+
+    def test_the_environment_comes_first(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stack(here / ".jobsched", "http://127.0.0.1:2")
+        monkeypatch.setenv("JOBSCHED_URL", "http://127.0.0.1:1/")
+        monkeypatch.setenv("JOBSCHED_TOKEN", TOKEN)
+        assert Client.local().url == "http://127.0.0.1:1"
+
+    def test_the_token_may_stand_in_a_file(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("JOBSCHED_URL", "http://127.0.0.1:1")
+        monkeypatch.setenv("JOBSCHED_TOKEN_FILE", str(here / "token"))
+        with pytest.raises(InvalidInput, match="cannot be read"):
+            Client.local()
+        (here / "token").write_text(f"{TOKEN}\n")
+        assert Client.local().url == "http://127.0.0.1:1"
+
+    def test_an_address_without_a_token_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("JOBSCHED_URL", "http://127.0.0.1:1")
+        with pytest.raises(InvalidInput, match="JOBSCHED_TOKEN"):
+            Client.local()
+
+    def test_the_nearest_stack_above_is_found(self, here: Path) -> None:
+        self.stack(here.parent.parent / ".jobsched", "http://127.0.0.1:3")
+        assert Client.local().url == "http://127.0.0.1:3"
+        self.stack(here.parent / ".jobsched", "http://127.0.0.1:4")
+        assert Client.local().url == "http://127.0.0.1:4"
+
+    def test_a_data_folder_that_is_named_is_the_only_place(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stack(here / ".jobsched", "http://127.0.0.1:3")
+        monkeypatch.setenv("JOBSCHED_DATA_DIR", str(here / "data"))
+        with pytest.raises(InvalidInput, match="No running stack"):
+            Client.local()
+        self.stack(here / "data", "http://127.0.0.1:5")
+        assert Client.local().url == "http://127.0.0.1:5"
+
+    def test_without_any_the_sentence_says_how_to_start_one(self) -> None:
+        with pytest.raises(InvalidInput, match="make up"):
+            Client.local()
+
+    def test_a_damaged_file_is_named(self, here: Path) -> None:
+        self.stack(here / ".jobsched", "http://127.0.0.1:3").write_text("{")
+        with pytest.raises(InvalidInput, match=r"stack\.json is damaged"):
+            Client.local()
+
+    def test_a_stack_of_somebody_else_is_passed_over(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stack(here / ".jobsched", "http://127.0.0.1:3")
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+        with pytest.raises(InvalidInput, match="No running stack"):
+            Client.local()
