@@ -72,7 +72,8 @@ def start_worker(
         *, concurrency: int = 1, queues: Sequence[str] = ("default",), env: Mapping[str, str] | None = None
     ) -> Process:
         parts = Parts(env={**process_env, **(env or {})}, logs=tmp_path)
-        service = parts.worker(queues=queues, concurrency=concurrency, name=f"worker-{os.getpid()}-{next(_numbers)}")
+        name = f"worker-{os.getpid()}-{next(_numbers)}"
+        service = parts.worker(queues=queues, concurrency=concurrency, node=name, name=name)
         return processes.enter_context(Process(service))
 
     return start

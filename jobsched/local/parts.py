@@ -40,11 +40,11 @@ class Parts:
             ready_text=b"beat: Starting",
         )
 
-    def worker(self, *, queues: Sequence[str], concurrency: int, name: str = "worker") -> Service:
-        """Describe a worker with `concurrency` slots; `name` must be unique on this host."""
+    def worker(self, *, queues: Sequence[str], concurrency: int, node: str, name: str = "worker") -> Service:
+        """Describe a worker with `concurrency` slots; `node`, its name in Celery, must be unique on this host."""
         return self.python(
             name,
-            *("celery", "-A", "config", "worker", "-E", "--loglevel", "INFO", "--hostname", f"{name}@%h"),
+            *("celery", "-A", "config", "worker", "-E", "--loglevel", "INFO", "--hostname", f"{node}@%h"),
             *("--queues", ",".join(queues), "--concurrency", str(concurrency)),
             ready_text=b" ready.",
             # A worker lets its runs end, or hands them back, before it goes.

@@ -64,7 +64,7 @@ class Stack:
                 parts.worker(
                     queues=self._env.get("JOBSCHED_QUEUES", "default").split(","),
                     concurrency=self._plan.concurrency,
-                    name=f"local-{self._plan.pid}",
+                    node=f"local-{self._plan.pid}",
                 )
             ),
         ]

@@ -66,13 +66,23 @@ class DataFolder:
             ) from error
 
     def secrets(self) -> Secrets:
-        """Read the secrets, and make and keep those that are missing."""
+        """Read the secrets, and make and keep those that are missing. Callers at the same time get the same."""
         path = self.root / "secrets.json"
-        kept = _read_json(path) or {}
-        made = Secrets(**{one.name: kept[one.name] for one in fields(Secrets) if one.name in kept})
-        if asdict(made) != kept:
-            write_private(path, json.dumps(asdict(made), indent=1))
+        with self._alone():
+            kept = _read_json(path) or {}
+            made = Secrets(**{one.name: kept[one.name] for one in fields(Secrets) if one.name in kept})
+            if asdict(made) != kept:
+                write_private(path, json.dumps(asdict(made), indent=1))
         return made
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     @contextmanager
     def claimed(self) -> Iterator[None]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from jobsched.domain.errors import Conflict, InvalidInput
-from jobsched.local.state import DataFolder, StackInfo, find_stack
+from jobsched.local.state import DataFolder, Secrets, StackInfo, find_stack
 
 STACK = StackInfo(url="http://127.0.0.1:8000", token="t", pid=1, broker="rabbitmq")
 
@@ -30,6 +32,19 @@ def test_secrets_are_made_once_and_kept(folder: DataFolder) -> None:
     assert folder.secrets() == made
     assert len(made.secret_key) >= 32
     assert len(set(vars(made).values())) == len(vars(made))
+
+
+def test_secrets_that_are_asked_for_at_the_same_time_are_the_same(folder: DataFolder) -> None:
+    together = Barrier(8)
+
+    def ask(_: int) -> Secrets:
+        together.wait(30)
+        return folder.secrets()
+
+    for _ in range(5):
+        (folder.root / "secrets.json").unlink(missing_ok=True)
+        with ThreadPoolExecutor(8) as pool:
+            assert len({answer.secret_key for answer in pool.map(ask, range(8))}) == 1
 
 
 def test_everything_in_the_folder_is_for_its_owner_only(folder: DataFolder) -> None:
