@@ -19,6 +19,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
@@ -34,10 +35,10 @@ try:
         BROKER_URL = env.str("BROKER_URL")
         SECRET_KEY = env.str("SECRET_KEY")
         ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["127.0.0.1", "localhost"])
-        CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", [])
+        CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
         HTTPS = env.bool("HTTPS", False)
         DATA_DIR = Path(env.str("DATA_DIR", str(BASE_DIR / ".jobsched"))).resolve()
-        LOG_LEVEL = env.log_level("LOG_LEVEL", "INFO")
+        LOG_LEVEL = env.log_level("LOG_LEVEL", logging.INFO)
         JOBSCHED = {
             "QUEUES": tuple(env.list("QUEUES", ["default"])),
             "LEASE_SECONDS": env.float("LEASE_SECONDS", 30.0),

@@ -29,16 +29,11 @@ class JobScheduler(Scheduler):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.max_interval = min(self.max_interval or IDLE_SECONDS, IDLE_SECONDS)
+        self._idle_seconds = min(float(self.max_interval or IDLE_SECONDS), IDLE_SECONDS)
         self._swept_at = 0.0
 
     def setup_schedule(self) -> None:
         """Nothing is loaded: the rows stay in the database, however many there are."""
-
-    @property
-    def schedule(self) -> dict[str, Any]:
-        """Celery prints this at start; the schedules stand in the database."""
-        return {}
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Do all that is due. Return how many seconds may pass before the next look.
@@ -69,8 +64,8 @@ class JobScheduler(Scheduler):
             until_next = scheduling.seconds_to_next()
         except DatabaseError:
             connection.close()
-            return self.max_interval
-        return self.max_interval if until_next is None else max(0.0, min(until_next, self.max_interval))
+            return self._idle_seconds
+        return self._idle_seconds if until_next is None else max(0.0, min(until_next, self._idle_seconds))
 
     def sync(self) -> None:
         """Nothing is held back: each tick commits what it did."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
+from billiard.einfo import ExceptionInfo
 from celery import Task, current_app
 from celery.app.trace import build_tracer
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
@@ -21,7 +21,7 @@ from jobsched.domain.errors import InvalidInput
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
 
 
-def find_task(name: str) -> Task:
+def find_task(name: str) -> Task[Any, Any]:
     """Return a registered task. Raises InvalidInput that names the nearest ones."""
     current_app.loader.import_default_modules()
     try:
@@ -75,10 +75,11 @@ class CeleryExecutor:
     def perform(self, work: Assignment, context: Any) -> Outcome:
         """Run the task in this process and say what it came to."""
         task = find_task(work.spec["task"])
-        request = {
-            "id": f"run-{work.run_id}",
+        task_id = f"run-{work.run_id}"
+        request: dict[str, Any] = {
+            "id": task_id,
             "task": task.name,
-            "root_id": f"run-{work.run_id}",
+            "root_id": task_id,
             "parent_id": None,
             "retries": work.tries - 1,
             "is_eager": True,
@@ -89,15 +90,14 @@ class CeleryExecutor:
             "delivery_info": {"is_eager": True},
         }
         tracer = build_tracer(task.name, task, eager=True, propagate=False, app=current_app)
-        traced = tracer(request["id"], work.spec.get("args", []), work.params, request)
+        traced = tracer(task_id, work.spec.get("args", []), work.params, request)
         return self._outcome(traced.retval, failed=traced.info is not None, own=work.spec.get("own_retries", False))
 
     def _outcome(self, value: Any, *, failed: bool, own: bool) -> Outcome:
         traceback = None
         if isinstance(value, ExceptionInfo):
             traceback, value = value.traceback, value.exception
-            if isinstance(value, ExceptionWithTraceback):
-                value = value.exc
+            value = getattr(value, "exc", value)  # billiard wraps it once more to carry the traceback
         if isinstance(value, Retry):
             cause = value.exc or value
             return Outcome(
@@ -131,7 +131,8 @@ def _name(error: BaseException) -> str:
     return f"{type(error).__module__}.{type(error).__qualname__}"
 
 
-def _seconds(when: float | datetime | None) -> float:
+def _seconds(when: Any) -> float:
+    """Celery gives a retry's delay as a number of seconds, or its moment."""
     if isinstance(when, datetime):
         return max(0.0, (when - datetime.now(UTC)).total_seconds())
     return float(when or 0)

@@ -12,7 +12,7 @@ from jobs.services import control, running
 
 
 @shared_task(name="jobs.work", bind=True, ignore_result=True, send_events=False, acks_late=False)
-def work(self: Task, queue: str) -> None:
+def work(self: Task[Any, Any], queue: str) -> None:
     """Take a hint: perform what waits in `queue` until it is empty or this slot's turn is over."""
     running.work(queue, hostname=self.request.hostname or "slot")
 

@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 from jobs.api.parsing import BoundedJSONParser
 
 
-class Token(TokenAuthentication):  # type: ignore[misc] - knox has no types
+class Token(TokenAuthentication):  # type: ignore[misc]  # knox has no types
     """Knox's tokens; one that is not even text is refused like any other that is wrong."""
 
     def authenticate_credentials(self, token: bytes) -> tuple[Any, Any]:

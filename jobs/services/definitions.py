@@ -218,12 +218,10 @@ def preview_of(job: Job, *, count: int = 5) -> Preview:
     if not task.enabled:
         return Preview(words=f"{timetable(rule).words()} (switched off)", fires=[])
     fires: list[datetime] = []
-    moment: datetime | None = max(schedule.cursor, datetime.now(UTC))
-    while len(fires) < (1 if task.one_off else count):
-        moment = first_after(rule, moment)
-        if moment is None:
-            break
-        fires.append(moment)
+    moment = max(schedule.cursor, datetime.now(UTC))
+    while len(fires) < (1 if task.one_off else count) and (fire := first_after(rule, moment)):
+        fires.append(fire)
+        moment = fire
     return Preview(words=timetable(rule).words(), fires=fires)
 
 

@@ -170,4 +170,4 @@ def seconds_to_next(execute: Execute) -> float | None:
         """,
         {},
     )
-    return seconds
+    return None if seconds is None else float(seconds)

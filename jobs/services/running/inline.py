@@ -71,8 +71,8 @@ class Inline:
 
     def perform(self, claims: list[Claim]) -> list[Settlement]:
         """Perform a batch. What was handed back meanwhile is recorded already and missing from the answer."""
-        for claim in claims:
-            self._slot.content(claim)  # loaded here: the watching thread must not use the slot's session
+        for waiting in claims:
+            self._slot.content(waiting)  # loaded here: the watching thread must not use the slot's session
         with self._lock:
             self._waiting.extend(claims)
             self._ended = []
