@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from jobs.admin.differences import as_text
 from jobs.admin.fields import CodeField, JsonField, ListField
 from jobs.admin.schedule_form import ScheduleForm
-from jobs.admin.spec_errors import problems
+from jobs.admin.spec_errors import problems, sentence
 from jobs.conf import conf
 from jobs.models import Job, Project
 from jobs.services import definitions
@@ -31,7 +31,7 @@ KINDS = {
     "python": "Python callable",
     "celery": "Celery task",
 }
-FAILURES = {"failed": "a failure", "timed_out": "an overrun"}
+FAILURES = {"failed": "a failure", "timed_out": "an overrun", "lost": "a lost worker"}
 NO_LIMIT = "none"
 
 
@@ -181,11 +181,11 @@ class JobForm(ScheduleForm):
         name, project = data.get("name"), data.get("project")
         if self.instance.pk is None and Job.objects.current().filter(project=project, name=name).exists():
             self.add_error("name", f"Project '{project}' has a job of this name already; open that one to change it.")
-        work = self._work()
+        keys = {} if self.errors else {**self._plain(), **self._work(), **self.schedule_keys()}
         if self.errors:
             return data
         try:
-            self.spec = JobSpec.model_validate({**self._plain(), **work, **self.schedule_keys()})
+            self.spec = JobSpec.model_validate(keys)
         except ValidationError as error:
             for loc, message in problems(error):
                 self._place(loc, message)
@@ -217,7 +217,9 @@ class JobForm(ScheduleForm):
         failures = self.cleaned_data["retries_failures"]
         if set(failures) != set(FAILURES):
             said["failures"] = failures
-        return said if "max" in said else {}
+        if said and "max" not in said:
+            self.add_error("retries_max", "Say how many, or leave the fields below as they were.")
+        return said
 
     def _work(self) -> dict[str, Any]:
         data = self.cleaned_data
@@ -289,7 +291,7 @@ class JobForm(ScheduleForm):
 
     def _refused(self, error: InvalidInput) -> None:
         key = re.search(r"key '(\w+)", error.where)
-        self._place((key[1],) if key else (), error.message)
+        self._place((key[1],) if key else (), sentence(error.message))
 
     # What ModelAdmin asks of a form.
 

@@ -10,6 +10,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from jobs.admin.run_list import ProjectFilter
 from jobs.models import Job
 from jobs.rules import rule_of, timetable
 
@@ -24,6 +25,12 @@ def words_of(job: Job) -> str:
     if task.one_off and not words.startswith("once"):
         words += ", once only"
     return words if task.enabled else f"{words} (switched off)"
+
+
+class OwnProjectFilter(ProjectFilter):
+    """The project of a job, by its name."""
+
+    path = "project__name"
 
 
 class ArchivedFilter(admin.SimpleListFilter):

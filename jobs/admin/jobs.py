@@ -18,8 +18,8 @@ from django.utils.safestring import SafeString
 from jobs.admin import job_page, preview
 from jobs.admin.badges import NOTHING, kind_badge, moment, state_badge
 from jobs.admin.job_form import JobForm
-from jobs.admin.job_list import ArchivedFilter, words_of
-from jobs.admin.run_list import ProjectFilter, QueueFilter
+from jobs.admin.job_list import ArchivedFilter, OwnProjectFilter, words_of
+from jobs.admin.run_list import QueueFilter
 from jobs.admin.run_now import RunNowForm, request_runs
 from jobs.models import Job, Run
 from jobs.services import control, definitions
@@ -41,7 +41,7 @@ class JobAdmin(admin.ModelAdmin):
         "priority",
         "paused_shown",
     )
-    list_filter = (ProjectFilter, "kind", QueueFilter, "paused", ArchivedFilter)
+    list_filter = (OwnProjectFilter, "kind", QueueFilter, "paused", ArchivedFilter)
     list_select_related = (
         "project",
         "schedule__periodic_task__crontab",
@@ -125,7 +125,7 @@ class JobAdmin(admin.ModelAdmin):
 
     @admin.display(description="paused", ordering="paused")
     def paused_shown(self, job: Job) -> SafeString | str:
-        return format_html('<span class="js-badge js-paused">paused</span>') if job.paused else ""
+        return format_html('<span class="js-badge js-paused">{}</span>', "paused") if job.paused else ""
 
     # The form.
 

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from pydantic import ValidationError
 
 from jobs.admin.schedule_form import ScheduleForm
-from jobs.admin.spec_errors import problems
+from jobs.admin.spec_errors import problems, sentence
 from jobs.models import Job
 from jobs.services import definitions
 from jobsched.domain.errors import InvalidInput
@@ -53,7 +53,7 @@ def of_form(form: ScheduleForm) -> Shown:
     except ValidationError as error:
         return _wrong(" ".join(message for _, message in problems(error)))
     except InvalidInput as error:
-        return _wrong(error.message)
+        return _wrong(sentence(error.message))
     return _shown(found, zone=keys.get("timezone", "UTC"))
 
 
@@ -65,8 +65,7 @@ def of_job(job: Job | None) -> Shown:
 
 
 def _shown(found: definitions.Preview, *, zone: str) -> Shown:
-    words = found.words[:1].upper() + found.words[1:] + "."
-    return Shown(words=words, fires=[_clock(at, zone) for at in found.fires])
+    return Shown(words=sentence(found.words), fires=[_clock(at, zone) for at in found.fires])
 
 
 def _wrong(words: str) -> Shown:

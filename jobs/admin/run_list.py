@@ -59,6 +59,9 @@ class QueueFilter(admin.SimpleListFilter):
 
 
 class ProjectFilter(admin.SimpleListFilter):
+    """The project of a run's job, by its name."""
+
+    path = "job__project__name"
     title = "project"
     parameter_name = "project"
 
@@ -66,7 +69,7 @@ class ProjectFilter(admin.SimpleListFilter):
         return [(name, name) for name in Project.objects.values_list("name", flat=True)[:JOBS_OFFERED]]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(job__project__name=self.value()) if self.value() else queryset
+        return queryset.filter(**{self.path: self.value()}) if self.value() else queryset
 
 
 class JobFilter(admin.SimpleListFilter):

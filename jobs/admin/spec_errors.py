@@ -1,4 +1,4 @@
-"""What pydantic says of a JobSpec, in the words of a person."""
+"""What is wrong with a JobSpec, for the fields of a form."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
+from jobsched.domain import problems as domain
 
-def problems(error: ValidationError) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Yield where each problem lies, as keys of the YAML format, and one sentence about it."""
-    for problem in error.errors(include_url=False, include_context=False, include_input=False):
-        message = problem["msg"].removeprefix("Value error, ").strip()
-        yield problem["loc"], message[:1].upper() + message[1:] + ("" if message.endswith((".", "!", "?")) else ".")
+
+def problems(error: ValidationError) -> Iterator[tuple[domain.Path, str]]:
+    """Yield where each problem lies, as keys of the YAML format, and a sentence about it."""
+    for problem in domain.problems(error):
+        yield problem.path, sentence(problem.sentence)
+
+
+def sentence(text: str) -> str:
+    """Make what is said after a key stand on its own."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

@@ -74,7 +74,9 @@ def _texts(response: Any) -> str:
 def test_the_list_neither_counts_nor_asks_per_row(admin_client: Client, make_runs: Callable[..., list[Run]]) -> None:
     make_runs(3)
     admin_client.get(LIST)
-    with CaptureQueriesContext(connection, ) as few:
+    with CaptureQueriesContext(
+        connection,
+    ) as few:
         admin_client.get(LIST)
     make_runs(60)
     with CaptureQueriesContext(connection) as many:
@@ -216,7 +218,9 @@ def test_nobody_edits_a_run(admin_client: Client, make_runs: Callable[..., list[
 
 
 @pytest.mark.parametrize("verb", ["cancel", "retry"])
-def test_looking_at_a_verb_changes_nothing(verb: str, admin_client: Client, make_runs: Callable[..., list[Run]]) -> None:
+def test_looking_at_a_verb_changes_nothing(
+    verb: str, admin_client: Client, make_runs: Callable[..., list[Run]]
+) -> None:
     run = make_runs()[0]
     assert admin_client.get(reverse(f"admin:jobs_run_{verb}", args=[run.pk])).status_code == 405
     run.refresh_from_db()
@@ -241,14 +245,18 @@ def test_cancel_ends_a_waiting_run(operator: Client, make_runs: Callable[..., li
     assert run.cancel_requested_by == "operator"
 
 
-def test_cancel_of_an_ended_run_says_so(operator: Client, make_runs: Callable[..., list[Run]], finish: Callable[..., int]) -> None:
+def test_cancel_of_an_ended_run_says_so(
+    operator: Client, make_runs: Callable[..., list[Run]], finish: Callable[..., int]
+) -> None:
     make_runs()
     run_id = finish()
     page = _texts(operator.post(reverse("admin:jobs_run_cancel", args=[run_id]), follow=True))
     assert f"Run {run_id} has already ended" in page
 
 
-def test_retry_requests_a_new_run(operator: Client, make_runs: Callable[..., list[Run]], finish: Callable[..., int]) -> None:
+def test_retry_requests_a_new_run(
+    operator: Client, make_runs: Callable[..., list[Run]], finish: Callable[..., int]
+) -> None:
     make_runs()
     run_id = finish(State.FAILED)
     page = _texts(operator.post(reverse("admin:jobs_run_retry", args=[run_id]), follow=True))
@@ -257,7 +265,9 @@ def test_retry_requests_a_new_run(operator: Client, make_runs: Callable[..., lis
     assert f"Run #{again.pk} was requested" in page
 
 
-def test_actions_work_on_what_was_chosen(operator: Client, make_runs: Callable[..., list[Run]], finish: Callable[..., int]) -> None:
+def test_actions_work_on_what_was_chosen(
+    operator: Client, make_runs: Callable[..., list[Run]], finish: Callable[..., int]
+) -> None:
     ended = make_runs()[0].pk
     finish()
     waiting, other = (run.pk for run in make_runs(2))
@@ -290,7 +300,9 @@ def test_staff_who_may_only_look_see_no_verb_and_are_refused(
     assert Run.objects.count() == 2
 
 
-def test_staff_without_permission_see_no_run(transactional_db: None, make_runs: Callable[..., list[Run]], job: Job) -> None:
+def test_staff_without_permission_see_no_run(
+    transactional_db: None, make_runs: Callable[..., list[Run]], job: Job
+) -> None:
     stranger = _signed_in("stranger")
     run = make_runs()[0]
     for address in (LIST, f"{LIST}{run.pk}/change/", f"{LIST}{run.pk}/attempts/1/output.txt"):
