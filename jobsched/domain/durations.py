@@ -27,8 +27,8 @@ _SYNTAX: Final = re.compile(PATTERN, re.ASCII)
 _PART: Final = re.compile(r"(\d+)(ms|[dhms])", re.ASCII)
 
 
-def parse(value: str | int | timedelta) -> timedelta:
-    """Return the length of time that a text, a whole number of seconds or a timedelta stands for.
+def parse(value: str | float | timedelta) -> timedelta:
+    """Return the length of time that a text, a number of seconds or a timedelta stands for.
 
     Text of digits only counts seconds too. Raises `InvalidInput` for anything else, for a negative one
     and for more than ten years.
@@ -41,12 +41,13 @@ def parse(value: str | int | timedelta) -> timedelta:
     return length
 
 
-def _read(value: str | int | timedelta) -> timedelta:
+def _read(value: str | float | timedelta) -> timedelta:
     if isinstance(value, timedelta):
         return value
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
         # Bounded before it becomes a timedelta, which refuses large numbers with an error of its own.
-        return timedelta(seconds=max(-1, min(value, LONGEST.days * 86400 + 1)))
+        bounded = max(-1, min(value, LONGEST.days * 86400 + 1))
+        return timedelta(milliseconds=round(bounded * 1000))
     if isinstance(value, str):
         text = value.strip()
         if re.fullmatch(r"\d{1,12}", text, re.ASCII):

@@ -38,7 +38,7 @@ def _duration(value: Any) -> timedelta:
 _DURATION_SCHEMA: Final[dict[str, Any]] = {
     "anyOf": [
         {"type": "string", "pattern": rf"^(?:{durations.PATTERN}|\d{{1,12}})$"},
-        {"type": "integer", "minimum": 0},
+        {"type": "number", "minimum": 0},
     ]
 }
 

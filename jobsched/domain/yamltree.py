@@ -54,7 +54,8 @@ def read(text: str | bytes, *, filename: str) -> Tree:
             builder.take(event)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line if mark else 0
+        # libyaml finds an end that comes too early in the line after the last.
+        line = min(mark.line if mark else 0, source.count("\n"))
         raise InvalidInput(
             f"this is not YAML: {_problem(error, source, line)}", where=f"{filename}:{line + 1}"
         ) from error

@@ -22,6 +22,7 @@ READ = [
     ("0s", timedelta(0)),
     ("90", timedelta(seconds=90)),
     (90, timedelta(seconds=90)),
+    (0.25, timedelta(milliseconds=250)),
     (timedelta(hours=1), timedelta(hours=1)),
     ("3650d", timedelta(days=3650)),
 ]
@@ -37,7 +38,8 @@ REFUSED = [
     ("1H", "is not a duration"),
     ("٣s", "is not a duration"),
     (True, "is not a duration"),
-    (1.5, "is not a duration"),
+    (float("nan"), "is not a duration"),
+    (float("inf"), "longer than ten years"),
     (None, "is not a duration"),
     (-1, "is negative"),
     (timedelta(seconds=-1), "is negative"),
@@ -47,12 +49,12 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("given_", "length"), READ)
-def test_reads_what_people_write(given_: str | int | timedelta, length: timedelta) -> None:
+def test_reads_what_people_write(given_: str | float | timedelta, length: timedelta) -> None:
     assert durations.parse(given_) == length
 
 
 @pytest.mark.parametrize(("given_", "reason"), REFUSED)
-def test_refuses_anything_else_with_the_reason(given_: str | int | timedelta, reason: str) -> None:
+def test_refuses_anything_else_with_the_reason(given_: str | float | timedelta, reason: str) -> None:
     with pytest.raises(InvalidInput, match=reason):
         durations.parse(given_)
 
