@@ -121,13 +121,13 @@ def logs(run_id: int, attempt: int | None, follow: bool) -> int:
     On a terminal, escape sequences and other control characters are taken out. Into a pipe or a file, output goes
     as it was kept: `jobsched logs 7 | less -R` shows colours.
     """
+    if follow and attempt is not None:
+        raise click.UsageError("--follow goes through all attempts; leave --attempt out.")
     client = connect()
-    if follow and attempt is None:
+    if follow:
         from jobsched.cli.follow import follow_run
 
         return follow_run(client, client.run(run_id))
-    if follow:
-        raise click.UsageError("--follow goes through all attempts; leave --attempt out.")
     writer = OutputWriter()
     offset = 0
     while True:

@@ -45,9 +45,10 @@ class Cleaner:
         text = self._held + text
         self._held = ""
         text = _SEQUENCE.sub(self._remove, text)
-        if text.endswith("\r"):
-            text, self._held = text[:-1], f"\r{self._held}"
-        return self._without_controls(text)
+        without = text.rstrip("\r")
+        if without != text:
+            self._held = f"\r{self._held}"  # a line feed may belong to it
+        return self._without_controls(without)
 
     def _remove(self, match: re.Match[str]) -> str:
         held = match["unfinished"]
