@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,7 @@ from jobsched.domain.errors import InvalidInput
 from jobsched.domain.outcomes import Assignment, Outcome, Report, Verdict
 from jobsched.engine.attempt import Attempt, ShimDied
 from jobsched.engine.watch import Watch
+from jobsched.engine.workspaces import Workspaces
 from jobsched.shim import workspace
 from jobsched.shim.bell import Bell
 from jobsched.shim.launch import Handle, launch
@@ -34,7 +34,7 @@ class Slot:
     """
 
     def __init__(self, *, workspace_dir: Path, after_fork: Callable[[], None] = _nothing) -> None:
-        self._workspace_dir = workspace_dir
+        self._workspaces = Workspaces(workspace_dir)
         self._after_fork = after_fork
         self._shim: Handle | None = None
         self._bell = Bell()
@@ -63,7 +63,7 @@ class Slot:
             executor = registry.executor(assignment.kind)
         except InvalidInput as error:
             return Report(outcome=Outcome(verdict=Verdict.FAILED, reason=str(error), no_retry=True))
-        folder = self._make_workspace(assignment) if executor.needs_workspace else None
+        folder = self._workspaces.make(assignment) if executor.needs_workspace else None
         attempt = Attempt(assignment, watch, bell=self._bell, deadline=deadline)
         try:
             self._start(attempt, folder)
@@ -84,6 +84,7 @@ class Slot:
     def close(self) -> None:
         """End the shim and all that it holds. May be called twice."""
         self._end_shim()
+        self._workspaces.close()
         self._bell.close()
 
     def _start(self, attempt: Attempt, folder: Path | None) -> None:
@@ -108,8 +109,3 @@ class Slot:
             shim.end()
         if folder is not None:
             workspace.remove(str(folder))
-
-    def _make_workspace(self, assignment: Assignment) -> Path:
-        self._workspace_dir.mkdir(parents=True, exist_ok=True)
-        prefix = f"run-{assignment.run_id}-{assignment.attempt}-"
-        return Path(tempfile.mkdtemp(prefix=prefix, dir=self._workspace_dir))

@@ -196,5 +196,5 @@ def test_workspaces_are_removed_even_if_the_work_locks_them(slot: Slot, tmp_path
     slot.perform(
         shell("mkdir -p a/b; touch a/b/c; chmod 000 a/b a; ln -s /etc link"), ScriptedWatch(), deadline=deadline()
     )
-    assert list((tmp_path / "workspaces").iterdir()) == []
+    assert not list((tmp_path / "workspaces").glob("slot-*/run-*"))
     assert Path("/etc").is_dir()

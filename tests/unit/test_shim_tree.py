@@ -115,6 +115,20 @@ def test_a_killed_slot_takes_its_run_with_it(slot_process: Callable[..., Any]) -
     wait_for(lambda: not alive(unique), what="the run dies with its slot")
 
 
+def test_the_next_slot_clears_up_after_a_killed_one(
+    slot_process: Callable[..., Any], slot: Slot, tmp_path: Path
+) -> None:
+    unique = marker()
+    pid, _ = slot_process(shell(f"echo left > behind; sleep {unique}"))
+    wait_for(lambda: alive(unique), what="the run starts")
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not alive(unique), what="the run dies")
+    stale = list(tmp_path.glob("slot-*"))
+    perform(slot, shell("true"))
+    wait_for(lambda: not any(folder.exists() for folder in stale), what="the folder goes")
+    perform(slot, shell("touch here"))
+
+
 def test_a_frozen_slot_loses_its_run_at_the_deadline(slot_process: Callable[..., Any]) -> None:
     unique = marker()
     pid, answer = slot_process(shell(TWO.format(unique)), lease_seconds=2.0)

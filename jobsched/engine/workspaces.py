@@ -1,0 +1,70 @@
+"""The folders that one slot's attempts work in, and the clearing up after slots that were killed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from jobsched.domain.outcomes import Assignment
+
+_LOCK: Final = "lock"
+
+
+class Workspaces:
+    """A folder of this slot below `parent`, locked while the slot lives; attempts get folders in it."""
+
+    def __init__(self, parent: Path) -> None:
+        self._parent = parent
+        self._own: Path | None = None
+        self._lock = -1
+        self._sweeper: subprocess.Popen[bytes] | None = None
+
+    def make(self, assignment: Assignment) -> Path:
+        """Make a fresh folder that only this user may enter. Whoever performs the attempt removes it."""
+        if self._own is None:
+            self._own = self._settle()
+        return Path(tempfile.mkdtemp(prefix=f"run-{assignment.run_id}-{assignment.attempt}-", dir=self._own))
+
+    def close(self) -> None:
+        """Remove this slot's folder. May be called twice."""
+        if self._own is not None:
+            shutil.rmtree(self._own, ignore_errors=True)
+            os.close(self._lock)
+            self._own = None
+        if self._sweeper is not None:
+            self._sweeper.wait()
+            self._sweeper = None
+
+    def _settle(self) -> Path:
+        self._parent.mkdir(parents=True, exist_ok=True)
+        self._sweep()
+        fresh = Path(tempfile.mkdtemp(prefix="new-", dir=self._parent))
+        self._lock = os.open(fresh / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        # Named only now, so that no other slot finds it without its lock and takes it for abandoned.
+        return fresh.rename(fresh.with_name(fresh.name.replace("new-", "slot-", 1)))
+
+    def _sweep(self) -> None:
+        """Remove what killed slots have left, in another process: it may be much, and a lease is running."""
+        stale = [folder for folder in self._parent.glob("slot-*") if _abandoned(folder)]
+        if stale:
+            self._sweeper = subprocess.Popen(["rm", "-rf", "--", *stale], stderr=subprocess.DEVNULL)
+
+
+def _abandoned(folder: Path) -> bool:
+    try:
+        lock = os.open(folder / _LOCK, os.O_RDWR)
+    except OSError:  # another slot is sweeping it away
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
+    return True
