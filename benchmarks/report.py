@@ -35,13 +35,13 @@ Measured = Mapping[type[Contender], Sequence[Repetition]]
 
 def print_table(console: Console, measured: Measured, *, rabbitmq_counted: bool, postgres_counted: bool) -> None:
     """Print one line per contender. A ratio above 1 says that ours does more runs per second."""
-    mains = [kind for kind in OURS[:2] if kind in measured]
+    mains = [main for main in OURS[:2] if main in measured]
     table = Table(title="A no-op Python job, two worker processes, same PostgreSQL and RabbitMQ")
     table.add_column("")
     for heading in ("runs/s", "(range)", "CPU s/1,000", "(workers)", "p50 ms", "p99 ms"):
         table.add_column(heading, justify="right")
-    for kind in mains:
-        table.add_column(f"{kind.short}\nis faster by", justify="right")
+    for main in mains:
+        table.add_column(f"{main.short}\nis faster by", justify="right")
     for kind, repetitions in measured.items():
         figures = summarize(repetitions)
         table.add_row(
@@ -89,7 +89,7 @@ def to_json(measured: Measured, *, plan: Plan, servers: Mapping[str, str]) -> di
                 "settings": kind.settings,
                 **summarize(repetitions).to_json(),
                 "ratio_to_ours": {
-                    main.key: rate_ratio(measured[main], repetitions) for main in OURS if main in measured
+                    ours.key: rate_ratio(measured[ours], repetitions) for ours in OURS if ours in measured
                 },
                 "repetitions": [
                     {

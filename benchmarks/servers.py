@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import psutil
 import psycopg
-from kombu import Connection
+from kombu import Connection, Exchange, Queue
 from psycopg import sql
 
 from benchmarks.errors import BenchmarkError
@@ -77,8 +78,35 @@ class Servers:
 
     def delete_queue(self, name: str) -> None:
         """Remove a queue of the broker with all its messages."""
+        with self._queue(name) as queue:
+            queue.delete()
+
+    def listen_to_task_events(self, name: str) -> None:
+        """Make a queue that gets every task event of every worker on this broker."""
+        with self._queue(name) as queue:
+            queue.declare()
+
+    def purge_queue(self, name: str) -> None:
+        """Empty a queue that exists."""
+        with self._queue(name) as queue:
+            queue.purge()
+
+    def wait_for_messages(self, name: str, wanted: int) -> int:
+        """Wait some seconds until a queue holds as many messages; return how many it holds then."""
+        deadline = time.monotonic() + 5.0
+        with self._queue(name) as queue:
+            while (held := queue.queue_declare(passive=True).message_count) < wanted:
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.05)
+        return int(held)
+
+    @contextmanager
+    def _queue(self, name: str) -> Iterator[Queue]:
+        # Celery's exchange for events; the queues of tasks are only ever deleted here.
+        events = Exchange("celeryev", type="topic")
         with Connection(self.broker_url) as connection, connection.channel() as channel:
-            channel.queue_delete(name)
+            yield Queue(name, exchange=events, routing_key="task.#", channel=channel)
 
     def settle(self) -> None:
         """Write out what former work left to be written, so that nobody pays for the one before."""
@@ -115,7 +143,7 @@ def _postgres_pid(url: str) -> int | None:
             return None
     if parent is None or not title.startswith("postgres") or not any(f"({port})" in title for port in ports):
         return None
-    return parent.pid
+    return int(parent.pid)
 
 
 def _rabbitmq_pid(broker: SplitResult) -> int | None:

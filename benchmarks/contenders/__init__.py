@@ -5,14 +5,13 @@ from benchmarks.contenders.celery import CeleryIgnoringResults, CeleryWithResult
 from benchmarks.contenders.ours import (
     Ours,
     OursInProcess,
-    OursInProcessWithEvents,
     OursIsolated,
     OursIsolatedWithEvents,
 )
 from benchmarks.contenders.pgqueuer import Pgqueuer, PgqueuerLargeBatches
 from benchmarks.contenders.procrastinate import Procrastinate
 
-OURS: tuple[type[Ours], ...] = (OursInProcess, OursIsolated, OursInProcessWithEvents, OursIsolatedWithEvents)
+OURS: tuple[type[Ours], ...] = (OursInProcess, OursIsolated, OursIsolatedWithEvents)
 CONTENDERS: tuple[type[Contender], ...] = (
     OursInProcess,
     OursIsolated,
@@ -22,7 +21,6 @@ CONTENDERS: tuple[type[Contender], ...] = (
     Procrastinate,
     Pgqueuer,
     PgqueuerLargeBatches,
-    OursInProcessWithEvents,
     OursIsolatedWithEvents,
 )
 __all__ = ["CONTENDERS", "OURS", "Contender", "Ours", "Place"]

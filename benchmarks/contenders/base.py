@@ -100,7 +100,7 @@ class WithDatabase(Contender):
     def ask(self, query: str, *parameters: object) -> int:
         """Return the one number that a query yields."""
         assert self._connection is not None, "prepare comes first"
-        row = self._connection.execute(query, parameters).fetchone()  # type: ignore[arg-type]
+        row = self._connection.execute(query, parameters).fetchone()
         return int(row[0] or 0) if row else 0
 
     def expect(self, wanted: int, what: str, query: str, *parameters: object) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from celery import Celery
 
@@ -86,8 +85,8 @@ class CeleryWithResults(WithDatabase):
     """Celery's Django integration closes the database connection around every task."""
 
     key = "celery-results"
-    title = "Celery, django-celery-results"
-    settings = "as it comes: a database connection per task; one result row per task"
+    title = "Celery, in-database results"
+    settings = "django-celery-results as it comes: a database connection per task; one result row per task"
     backlog = 1_500
     database = "jobsched_bench_celery_results"
     _queue: ClassVar[str] = "jobsched-bench-celery-results"
@@ -107,7 +106,6 @@ class CeleryWithResults(WithDatabase):
             DATABASE_VARIABLE: self.url,
             BROKER_VARIABLE: self.place.servers.broker_url,
             "BENCH_KEEP_CONNECTIONS": "1" if self._keeps_connections else "",
-            "PYTHONPATH": os.getcwd(),  # noqa: PTH109
         }
 
     def commands(self) -> Sequence[Command]:
@@ -143,12 +141,9 @@ class CeleryWithResults(WithDatabase):
 
 class CeleryWithResultsKept(CeleryWithResults):
     key = "celery-results-kept"
-    title = "Celery, django-celery-results, kept connections"
-    settings = "CELERY_DB_REUSE_MAX set, so that connections stay open; one result row per task"
+    title = "Celery, in-database results, kept connections"
+    settings = "django-celery-results, CELERY_DB_REUSE_MAX set, so that connections stay open; one result row per task"
     backlog = 3_000
     database = "jobsched_bench_celery_results_kept"
     _queue = "jobsched-bench-celery-results-kept"
     _keeps_connections = True
-
-
-ALL: list[type[Any]] = [CeleryIgnoringResults, CeleryWithResults, CeleryWithResultsKept]

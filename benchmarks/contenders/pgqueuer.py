@@ -79,4 +79,5 @@ class PgqueuerLargeBatches(Pgqueuer):
     title = "pgqueuer, batches of 100"
     settings = f"durable, {_DRIVER}, uvloop, async, its autovacuum settings, batches of 100; log lines per job"
     database = "jobsched_bench_pgqueuer_100"
+    backlog = 40_000
     _batch_size = 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from procrastinate import App, SyncPsycopgConnector
+from procrastinate.types import JSONDict
 
 from benchmarks.contenders.base import DATABASE_VARIABLE, WORKER_PROCESSES, WithDatabase, python, run
 from benchmarks.noop import UNNUMBERED
@@ -38,7 +39,7 @@ class Procrastinate(WithDatabase):
         return [Command(argv=worker, env={DATABASE_VARIABLE: self.url})] * WORKER_PROCESSES
 
     def enqueue(self, jobs: int) -> None:
-        arguments = {"path": str(self.place.notes), "number": UNNUMBERED}
+        arguments: JSONDict = {"path": str(self.place.notes), "number": UNNUMBERED}
         for start in range(0, jobs, _BATCH):
             self._task.batch_defer(*[arguments] * min(_BATCH, jobs - start))
 
