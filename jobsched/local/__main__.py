@@ -15,7 +15,7 @@ import click
 from jobsched.domain.errors import JobschedError
 from jobsched.local.brokers import BrokerKind, choose_broker
 from jobsched.local.confine import confined
-from jobsched.local.demo import run_demo
+from jobsched.local.demo import demonstrate
 from jobsched.local.foreground import INTERRUPTED, run_stack, until_interrupted
 from jobsched.local.sandbox import run_with_servers
 from jobsched.local.stack import Plan
@@ -61,12 +61,13 @@ def up(broker: str | None, data: Path, concurrency: int) -> None:
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(FOLDER_NAME) / "demo",
     show_default=True,
-    help="The data folder; emptied first.",
+    help="The data folder.",
 )
 @concurrency_option
 def demo(broker: str | None, data: Path, concurrency: int) -> None:
     """Run the examples on a stack of their own, and check how each of them ended."""
-    _leave(lambda: run_demo(lambda: _plan(data, broker, concurrency), data, say))
+    plan = _plan(data, broker, concurrency)
+    _leave(lambda: run_stack(plan, say, demonstrate))
 
 
 @main.command("exec", context_settings={"ignore_unknown_options": True})

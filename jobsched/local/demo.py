@@ -1,7 +1,109 @@
+"""Run the examples on a real stack and find out whether each of them ended as it promises."""
+
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from jobsched.client import Client
+from jobsched.domain.errors import JobschedError
+from jobsched.local.expectations import ENDED, Example, Run, Start
+from jobsched.local.parts import PROJECT
+from jobsched.local.progress import Progress
+from jobsched.local.showcase import EXAMPLES, judge
+from jobsched.local.stack import Stack
+from jobsched.local.state import StackInfo
+
+EXAMPLES_FOLDER = PROJECT / "examples"
+DEADLINE_SECONDS = 150.0
+"""For all examples together; on an idle machine they need about 20 s, and up to a minute for the crontab."""
+_POLL_SECONDS = 0.3
+_MOST_RUNS = 1000
+_MOST_RUNS_OF_A_JOB = 100
 
 
-def run_demo(*a: Any) -> int:
-    return 0
+class Overdue(JobschedError):
+    """Some example had not ended when the time was over."""
+
+
+async def demonstrate(_stack: Stack, info: StackInfo) -> int:
+    """Run all examples on the stack; return 0 when each kept its promise, else 1. Raises Overdue."""
+    stopping = threading.Event()
+    try:
+        return await asyncio.to_thread(_Demo(info, stopping).run)
+    finally:
+        stopping.set()
+
+
+class _Demo:
+    """One pass over the examples. The data of former demos may still be there."""
+
+    def __init__(self, info: StackInfo, stopping: threading.Event) -> None:
+        self._client = Client(info.url, info.token)
+        self._port = urlsplit(info.url).port
+        self._stopping = stopping
+        self._newest_before = 0
+
+    def run(self) -> int:
+        self._clear_away()
+        for path in sorted(EXAMPLES_FOLDER.glob("*.yaml")):
+            self._apply(path)
+        self._request()
+        progress = Progress(EXAMPLES)
+        with progress:
+            self._watch(progress)
+        runs = {example.job: self._in_full(example) for example in EXAMPLES}
+        findings = judge(runs)
+        progress.report(runs, findings)
+        return 1 if any(findings.values()) else 0
+
+    def _clear_away(self) -> None:
+        """Cancel what an interrupted demo left, and remember which runs are older than this one."""
+        kept = self._client.runs(limit=_MOST_RUNS)
+        for run in kept:
+            if run["state"] not in ENDED and run["trigger"] != "schedule":
+                self._client.cancel(run["id"])
+        self._newest_before = max((run["id"] for run in kept), default=0)
+
+    def _apply(self, path: Path) -> None:
+        self._client.apply(path.read_text(), filename=str(path.relative_to(PROJECT)))
+
+    def _request(self) -> None:
+        for example in EXAMPLES:
+            if example.start is Start.DEMO:
+                params = {"port": self._port} if example.wants_port else None
+                self._client.trigger_many(example.job, example.requests, params)
+
+    def _watch(self, progress: Progress) -> None:
+        """Wait until every example has run. Raises Overdue."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not self._stopping.wait(_POLL_SECONDS):
+            runs = {example.job: self._runs(example) for example in EXAMPLES}
+            progress.update(runs)
+            waiting = [example.job for example in EXAMPLES if not example.is_done(runs[example.job])]
+            if not waiting:
+                return
+            if time.monotonic() > deadline:
+                raise Overdue(
+                    f"After {DEADLINE_SECONDS:g} s these examples had not ended: {', '.join(waiting)}; "
+                    "the logs in the data folder say more."
+                )
+
+    def _runs(self, example: Example) -> list[Run]:
+        """Return the runs of this demo, the oldest first; where earlier ones will do, the latest of those."""
+        # Skipped are the instants between two demos.
+        found = [
+            run for run in self._client.runs(job=example.job, limit=_MOST_RUNS_OF_A_JOB) if run["state"] != "skipped"
+        ]
+        new = [run for run in found if run["id"] > self._newest_before]
+        if not new and example.earlier_counts:
+            new = found[:1]
+        return new[::-1]
+
+    def _in_full(self, example: Example) -> Sequence[Run]:
+        runs = [run for run in self._runs(example) if run["state"] in ENDED]
+        return [self._client.run(run["id"]) for run in runs]

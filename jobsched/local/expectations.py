@@ -33,12 +33,18 @@ class Example:
     check: Callable[[Sequence[Run]], Finding]
     """Gets the runs of this demo, the oldest first, all of them ended."""
     start: Start = Start.DEMO
+    wants_port: bool = False
+    """Whether its runs get the port of the stack's web process, as the parameter `port`."""
     requests: int = 1
     """How many runs the demo asks for."""
     runs_needed: int = 1
     """How many runs must have ended before the check makes sense."""
     earlier_counts: bool = False
     """Whether a run of an earlier demo will do: a crontab may not be due again for a minute."""
+
+    def is_done(self, runs: Sequence[Run]) -> bool:
+        """Tell whether enough of these runs have ended."""
+        return sum(run["state"] in ENDED for run in runs) >= self.runs_needed
 
 
 def all_of(*checks: Callable[[Sequence[Run]], Finding]) -> Callable[[Sequence[Run]], Finding]:
@@ -62,12 +68,16 @@ def ended(state: str) -> Callable[[Sequence[Run]], Finding]:
     return check
 
 
-def fired(times: int) -> Callable[[Sequence[Run]], Finding]:
-    """The schedule fired at least so often, each time for an instant of its own."""
+def fired(times: int, *, at_second: int | None = None) -> Callable[[Sequence[Run]], Finding]:
+    """The schedule fired at least so often, each time for an instant of its own, at this second if one is given."""
 
     def check(runs: Sequence[Run]) -> Finding:
-        instants = {run["scheduled_for"] for run in runs if run["trigger"] == "schedule"}
-        return None if len(instants) >= times else f"it fired {len(instants)} times, not {times}"
+        instants = {moment(run["scheduled_for"]) for run in runs if run["trigger"] == "schedule"}
+        if len(instants) < times:
+            return f"it fired {len(instants)} times, not {times}"
+        if at_second is not None and any((one.second, one.microsecond) != (at_second, 0) for one in instants):
+            return f"it fired at another second than {at_second}: {', '.join(map(str, sorted(instants)))}"
+        return None
 
     return check
 
@@ -87,14 +97,20 @@ def took_attempts(count: int, *, failed_before: bool) -> Callable[[Sequence[Run]
     return check
 
 
-def all_steps_succeeded(runs: Sequence[Run]) -> Finding:
-    """Every step of the last attempt succeeded."""
-    for run in runs:
-        steps = run["attempts"][-1]["sections"]
-        bad = [step["name"] for step in steps if step["verdict"] != "succeeded"]
-        if bad or not steps:
-            return f"run {run['id']}: {'these steps did not succeed: ' + ', '.join(bad) if bad else 'it has no steps'}"
-    return None
+def all_steps_succeeded(*, count: int) -> Callable[[Sequence[Run]], Finding]:
+    """The last attempt had so many steps, and each of them succeeded."""
+
+    def check(runs: Sequence[Run]) -> Finding:
+        for run in runs:
+            steps = run["attempts"][-1]["sections"]
+            bad = [step["name"] for step in steps if step["verdict"] != "succeeded"]
+            if bad:
+                return f"run {run['id']}: these steps did not succeed: {', '.join(bad)}"
+            if len(steps) != count:
+                return f"run {run['id']} has {len(steps)} steps, not {count}"
+        return None
+
+    return check
 
 
 def answered(status: int) -> Callable[[Sequence[Run]], Finding]:
