@@ -11,13 +11,11 @@ import sys
 
 SUCCESS = 0
 FAILURE = 1
-"""The command, or the run that was followed, did not succeed."""
+"""The command, or the run that was followed, did not succeed; or whoever read the output has gone."""
 UNAVAILABLE = 3
 """The server could not be reached. 2 is click's own, for a command line that makes no sense."""
 INTERRUPTED = 130
 """Ended by Ctrl-C, as shells count."""
-PIPE_CLOSED = 141
-"""Whoever read the output has gone, as shells count."""
 
 
 def main() -> None:
@@ -30,7 +28,7 @@ def main() -> None:
     except BrokenPipeError:
         # Python flushes once more at its end; that must not fail as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = PIPE_CLOSED
+        status = FAILURE
     sys.exit(status)
 
 
