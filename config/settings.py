@@ -14,6 +14,7 @@
 | JOBSCHED_HEARTBEAT_SECONDS | how often a sign of life is given | 10 |
 | JOBSCHED_TASK_EVENTS | workers tell Flower of each run | true |
 | JOBSCHED_PREPARED_STATEMENTS | off behind a PgBouncer older than 1.21 in transaction mode | true |
+| JOBSCHED_IMPORTS | comma-separated modules with Celery tasks and callables of yours | none |
 | JOBSCHED_LOG_LEVEL | logging level | INFO |
 """
 
@@ -37,6 +38,7 @@ try:
         ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["127.0.0.1", "localhost"])
         CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
         HTTPS = env.bool("HTTPS", False)
+        IMPORTS: tuple[str, ...] = tuple(env.list("IMPORTS", []))
         DATA_DIR = Path(env.str("DATA_DIR", str(BASE_DIR / ".jobsched"))).resolve()
         LOG_LEVEL = env.log_level("LOG_LEVEL", logging.INFO)
         JOBSCHED = {
@@ -165,6 +167,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "interval_step": 0.1,
     "interval_max": 0.2,
 }
+CELERY_IMPORTS = IMPORTS
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_SERIALIZER = "json"
 CELERY_TASK_IGNORE_RESULT = True

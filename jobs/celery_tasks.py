@@ -8,8 +8,10 @@ that Celery worked out from the task's own options.
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import FrameType
 from typing import Any, ClassVar
 
 from billiard.einfo import ExceptionInfo
@@ -17,7 +19,7 @@ from celery import Task, current_app
 from celery.app.trace import build_tracer
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 
-from jobsched.domain.errors import InvalidInput
+from jobsched.domain.errors import InvalidInput, TimeLimitExceeded
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
 
 
@@ -89,15 +91,14 @@ class CeleryExecutor:
             "timelimit": None,
             "delivery_info": {"is_eager": True},
         }
+        _end_as_celery_does()
         tracer = build_tracer(task.name, task, eager=True, propagate=False, app=current_app)
         traced = tracer(task_id, work.spec.get("args", []), work.params, request)
         return self._outcome(traced.retval, failed=traced.info is not None, own=work.spec.get("own_retries", False))
 
     def _outcome(self, value: Any, *, failed: bool, own: bool) -> Outcome:
-        traceback = None
-        if isinstance(value, ExceptionInfo):
-            traceback, value = value.traceback, value.exception
-            value = getattr(value, "exc", value)  # billiard wraps it once more to carry the traceback
+        if isinstance(value, ExceptionInfo):  # Celery has logged its traceback, which so is in the output
+            value = getattr(value.exception, "exc", value.exception)
         if isinstance(value, Retry):
             cause = value.exc or value
             return Outcome(
@@ -110,13 +111,26 @@ class CeleryExecutor:
             return Outcome(verdict=Verdict.SUCCEEDED, reason=f"the task asked to be left alone: {value}")
         if not failed:
             return _succeeded(value)
-        print(traceback or "", flush=True)  # noqa: T201 - the run's output is this process's standard output
         return Outcome(
             verdict=Verdict.FAILED,
             reason=f"{type(value).__name__}: {value}",
             error=_name(value),
             no_retry=own,
         )
+
+
+def _end_as_celery_does() -> None:
+    """Let a task see Celery's own exception at its soft time limit: that is the one it handles."""
+    heed = signal.getsignal(signal.SIGTERM)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        try:
+            if callable(heed):
+                heed(number, frame)
+        except TimeLimitExceeded as error:
+            raise SoftTimeLimitExceeded(str(error)) from error
+
+    signal.signal(signal.SIGTERM, handle)
 
 
 def _succeeded(value: Any) -> Outcome:

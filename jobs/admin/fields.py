@@ -19,7 +19,7 @@ class CodeField(forms.CharField):
         super().__init__(strip=False, max_length=TEXT_LIMIT, widget=forms.Textarea(attrs), **kwargs)
 
     def to_python(self, value: Any) -> str:
-        return super().to_python(value).replace("\r\n", "\n")
+        return (super().to_python(value) or "").replace("\r\n", "\n")
 
 
 class JsonField(forms.CharField):
@@ -87,7 +87,7 @@ class ListField(forms.CharField):
         super().__init__(required=False, max_length=2000, widget=forms.TextInput({"size": 40}), **kwargs)
 
     def to_python(self, value: Any) -> Any:
-        parts = [part.strip() for part in super().to_python(value).split(",") if part.strip()]
+        parts = [part.strip() for part in (super().to_python(value) or "").split(",") if part.strip()]
         try:
             return [int(part) for part in parts] if self.number else parts
         except ValueError as error:
@@ -104,6 +104,6 @@ class ListField(forms.CharField):
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         try:
-            return list(initial or []) != self.to_python(data)
+            return bool(list(initial or []) != self.to_python(data))
         except forms.ValidationError:
             return True

@@ -27,7 +27,7 @@ from jobsched.domain.errors import InvalidInput, JobschedError
 
 
 @admin.register(Job)
-class JobAdmin(admin.ModelAdmin):
+class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run time
     """A job and its schedule are one form. Saving, deleting and the verbs are services; here they are named."""
 
     list_display = (
@@ -87,11 +87,10 @@ class JobAdmin(admin.ModelAdmin):
     # The list.
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
+        jobs: QuerySet[Job] = super().get_queryset(request)
         last = Run.objects.filter(job=OuterRef("pk")).order_by("-id")
-        return (
-            super()
-            .get_queryset(request)
-            .annotate(last_run_id=Subquery(last.values("pk")[:1]), last_run_state=Subquery(last.values("state")[:1]))
+        return jobs.annotate(
+            last_run_id=Subquery(last.values("pk")[:1]), last_run_state=Subquery(last.values("state")[:1])
         )
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:

@@ -20,7 +20,7 @@ admin.site.unregister(PeriodicTask)
 
 
 @admin.register(PeriodicTask)
-class PeriodicTaskAdmin(TheirAdmin):
+class PeriodicTaskAdmin(TheirAdmin):  # type: ignore[misc]  # it has no types
     """Plain Celery tasks are edited here as ever. The schedule of a job names its job."""
 
     list_display = (*TheirAdmin.list_display, "job")
@@ -28,7 +28,8 @@ class PeriodicTaskAdmin(TheirAdmin):
     fieldsets = (("Job", {"fields": ("job",)}), *TheirAdmin.fieldsets)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PeriodicTask]:
-        return super().get_queryset(request).select_related("schedule__job")
+        tasks: QuerySet[PeriodicTask] = super().get_queryset(request)
+        return tasks.select_related("schedule__job")
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         shown = super().get_fieldsets(request, obj)
@@ -40,7 +41,7 @@ class PeriodicTaskAdmin(TheirAdmin):
         return readonly if obj is None or obj.crontab else [name for name in readonly if name != "crontab_translation"]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        response = super().changelist_view(request, extra_context)
+        response: HttpResponse = super().changelist_view(request, extra_context)
         if hasattr(response, "context_data") and response.context_data:
             # Their warning is about schedulers that do not read these rows; ours does.
             response.context_data["wrong_scheduler"] = False

@@ -15,7 +15,7 @@ _SEQUENCES: Final = re.compile(
 _OVERWRITTEN: Final = re.compile(r"[^\n]*\r(?!\n|$)", re.MULTILINE)
 """A progress bar goes back to the start of its line; what stood there before is not seen on a terminal."""
 
-_NAMED: Final = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"}
+_NAMED: Final[dict[int, int | str]] = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"}
 _NAMED[0x7F] = 0x2421
 _ESCAPED: Final = {
     code: f"\\u{code:04x}"

@@ -31,7 +31,7 @@ class NewestFirst(ChangeList):
             self.older_than = self.get_query_string({"id__lt": str(page[-1].pk)})
         self.result_list = page
         self.result_count = len(page)
-        self.full_result_count = None
+        self.full_result_count = len(page)
         self.show_full_result_count = False
         self.show_admin_actions = bool(page)
         self.can_show_all = False
@@ -86,7 +86,7 @@ class JobFilter(admin.SimpleListFilter):
         return [(str(pk), name) for pk, name in offered.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
-        return queryset.filter(job_id=self._chosen()) if self.value() else queryset
+        return queryset.filter(job_id=self._chosen() or 0) if self.value() else queryset
 
     def _chosen(self) -> int | None:
         value = self.value() or ""

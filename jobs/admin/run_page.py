@@ -79,7 +79,7 @@ def read(run: Run) -> RunPage:
     """Read all that the page of a run shows, in the same few queries for any run."""
     story = reading.story(run.pk)
     found = story.view.run
-    attempts = [_attempt(attempt) for attempt in reversed(story.attempts)]
+    attempts = [_attempt(attempt, of=found) for attempt in reversed(story.attempts)]
     if found.state == State.RUNNING:
         attempts.insert(0, _under_way(found))
     return RunPage(
@@ -141,7 +141,7 @@ def _facts(view: reading.RunView) -> list[tuple[str, Any]]:
     return facts
 
 
-def _attempt(attempt: Attempt) -> AttemptView:
+def _attempt(attempt: Attempt, *, of: Run) -> AttemptView:
     excerpt = str(getattr(attempt, "excerpt", ""))
     sections = [_section(section) for section in attempt.sections or []]
     facts: list[Any] = [
@@ -158,7 +158,7 @@ def _attempt(attempt: Attempt) -> AttemptView:
         number=attempt.number,
         badge=state_badge(attempt.verdict),
         facts=facts,
-        reason=printable(attempt.reason),
+        reason="" if attempt.reason == of.reason else printable(attempt.reason),
         sections=sections,
         output=ending(excerpt),
         extent=_extent(len(excerpt), attempt.output_total),

@@ -28,14 +28,13 @@ AT_ONCE = 1000
 
 
 @admin.register(Run)
-class RunAdmin(admin.ModelAdmin):
+class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run time
     """Nobody adds, edits or deletes a run here, superusers included. `jobs.change_run` allows the verbs."""
 
     list_display = (
         "run",
         "job_link",
         "state_shown",
-        "reason_shown",
         "trigger_shown",
         "queue",
         "attempt",
@@ -126,15 +125,13 @@ class RunAdmin(admin.ModelAdmin):
 
     @admin.display(description="state")
     def state_shown(self, run: Run) -> SafeString:
-        return state_badge(run.state, cancelling=run.cancel_requested_at is not None)
-
-    @admin.display(description="reason")
-    def reason_shown(self, run: Run) -> SafeString:
-        return run_page.short(run.reason)
+        badge = state_badge(run.state, cancelling=run.cancel_requested_at is not None)
+        return format_html("{}{}", badge, run_page.short(run.reason)) if run.reason else badge
 
     @admin.display(description="trigger")
-    def trigger_shown(self, run: Run) -> str:
-        return f"{run.get_trigger_display()} · {run.requested_by}" if run.requested_by else run.get_trigger_display()
+    def trigger_shown(self, run: Run) -> SafeString:
+        by = run.requested_by or NOTHING
+        return format_html('{}<div class="quiet">{}</div>', run.get_trigger_display(), by)
 
     @admin.display(description="due")
     def due(self, run: Run) -> SafeString | str:
@@ -155,7 +152,7 @@ class RunAdmin(admin.ModelAdmin):
             return HttpResponseNotAllowed(["GET"])
         found = self.get_object(request, unquote(object_id))
         if found is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return super().change_view(request, object_id)
         if not self.has_view_permission(request, found):
             raise PermissionDenied
         may = self.has_operate_permission(request)
@@ -174,7 +171,8 @@ class RunAdmin(admin.ModelAdmin):
         )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
-        return super().get_queryset(request).select_related("job__project")
+        runs: QuerySet[Run] = super().get_queryset(request)
+        return runs.select_related("job__project")
 
     def output_view(self, request: HttpRequest, run_id: int, number: int) -> HttpResponseBase:
         if not self.has_view_permission(request):

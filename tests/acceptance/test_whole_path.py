@@ -63,53 +63,52 @@ def test_a_schedule_leads_to_recorded_results(save: Save, start_beat: Start, sta
     assert len({(b - a).total_seconds() for a, b in itertools.pairwise(instants) if a and b}) == 1
 
 
-@pytest.mark.parametrize(
-    ("job", "state", "reason", "result"),
-    [
-        ({"run": "echo hello; exit 3"}, "failed", "exit code 3", None),
-        ({"call": "tests.sample_callables:add", "params": {"a": 1, "b": 2}}, "succeeded", "", {"sum": 3}),
-        ({"call": "tests.sample_callables:explode"}, "failed", "ValueError: boom \ufffd with a NUL", None),
-        ({"call": "sample.trusted", "params": {"n": 41}}, "succeeded", "", 42),
-        ({"call": "sample.trusted-broken"}, "failed", "ConnectionError: no route", None),
-        (
-            {"call": "sample.trusted-slow", "params": {"seconds": 60}, "timeout": "1s"},
-            "timed_out",
-            "limit of 1 s",
-            None,
-        ),
-        ({"task": "sample.add", "params": {"a": 1, "b": 2}}, "succeeded", "", 3),
-        ({"task": "sample.flaky"}, "succeeded", "", "succeeded after 2 retries"),
-        ({"task": "sample.broken"}, "failed", "ValueError: not to be tried again", None),
-        ({"task": "sample.slow"}, "timed_out", "limit of 1 s", None),
-        ({"run": "sleep 60", "timeout": "1s", "grace": "1s"}, "timed_out", "limit of 1 s", None),
-    ],
-    ids=lambda value: (
-        str(value.get("run") or value.get("call") or value.get("task")) if isinstance(value, dict) else ""
+KINDS: dict[str, tuple[dict[str, Any], tuple[str, str, Any, list[str]]]] = {
+    # the job: state, the run's reason holds, result, verdicts of the attempts
+    "Shell": ({"run": "echo hello; exit 3"}, ("failed", "exit code 3", None, ["failed"])),
+    "Overrun": ({"run": "sleep 60", "timeout": "1s"}, ("timed_out", "limit of 1 s", None, ["timed_out"])),
+    "Steps": (
+        {"steps": [{"name": "one", "run": "true"}, {"name": "two", "run": "exit 4"}]},
+        ("failed", "step 'two' failed: exit code 4", None, ["failed"]),
     ),
-)
-def test_each_kind_ends_as_it_should(
-    save: Save,
-    request_run: Request,
-    start_worker: Start,
-    start_beat: Start,
-    job: dict[str, Any],
-    state: str,
-    reason: str,
-    result: Any,
-) -> None:
-    start_worker(env=SAMPLES)
+    "Python": (
+        {"call": "tests.sample_callables:add", "params": {"a": 1, "b": 2}},
+        ("succeeded", "", {"sum": 3}, ["succeeded"]),
+    ),
+    "Explode": (
+        {"call": "tests.sample_callables:explode"},
+        ("failed", "ValueError: boom \ufffd with a NUL", None, ["failed"]),
+    ),
+    "Trusted": ({"call": "sample.trusted", "params": {"n": 41}}, ("succeeded", "", 42, ["succeeded"])),
+    "Trusted broken": ({"call": "sample.trusted-broken"}, ("failed", "ConnectionError: no route", None, ["failed"])),
+    "Trusted slow": (
+        {"call": "sample.trusted-slow", "params": {"seconds": 60}, "timeout": "1s"},
+        ("timed_out", "limit of 1 s", None, ["timed_out"]),
+    ),
+    "Task": ({"task": "sample.add", "params": {"a": 1, "b": 2}}, ("succeeded", "", 3, ["succeeded"])),
+    "Task flaky": (
+        {"task": "sample.flaky"},
+        ("succeeded", "", "succeeded after 2 retries", ["failed", "failed", "succeeded"]),
+    ),
+    "Task broken": ({"task": "sample.broken"}, ("failed", "ValueError: not to be tried again", None, ["failed"])),
+    "Task slow": ({"task": "sample.slow"}, ("timed_out", "limit of 1 s", None, ["timed_out"])),
+}
+
+
+def test_each_kind_ends_as_it_should(save: Save, request_run: Request, start_worker: Start, start_beat: Start) -> None:
+    start_worker(env=SAMPLES, concurrency=2)
     start_beat()
-    save(**job)
+    for name, (job, _) in KINDS.items():
+        save(name, **job)
+    runs = {name: request_run(name) for name in KINDS}
 
-    run = ended(request_run())
-
-    last = attempts(run)[-1]
-    assert (run.state, last.result) == (state, result)
-    assert reason in run.reason
-    if job.get("task") == "sample.flaky":
-        assert [a.verdict for a in attempts(run)] == ["failed", "failed", "succeeded"]
-    if job.get("task") == "sample.slow":
-        assert "tidied up" in last.output
+    for name, (_, (state, reason, result, verdicts)) in KINDS.items():
+        run = ended(runs[name])
+        tries = attempts(run)
+        assert (name, run.state, tries[-1].result, [a.verdict for a in tries]) == (name, state, result, verdicts)
+        assert reason in run.reason, name
+    assert "tidied up" in attempts(runs["Task slow"])[0].output
+    assert [s["output"] for s in attempts(runs["Steps"])[0].sections or []] == ["", ""]
 
 
 def test_a_failing_run_is_tried_again_after_a_backoff(
