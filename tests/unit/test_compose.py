@@ -35,7 +35,7 @@ each_service = pytest.mark.parametrize("name", SERVICES)
 
 
 def is_one_shot(service: dict[str, Any]) -> bool:
-    return service["restart"] == "no"
+    return bool(service["restart"] == "no")
 
 
 # The compose file -----------------------------------------------------------------------------------------
