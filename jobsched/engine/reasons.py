@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 from typing import Final
 
 from jobsched.domain.outcomes import Outcome, Verdict
+from jobsched.shim.signals import signal_name
 
 LEASE_RAN_OUT: Final = "the worker could not renew its lease in time, so the run's processes were killed"
 LEASE_LOST: Final = "the worker no longer holds the lease, so the run's processes were killed"
@@ -44,11 +44,3 @@ def from_wait_status(status: int, *, exit_code_counts: bool) -> Outcome:
         return Outcome(verdict=Verdict.SUCCEEDED, exit_code=0)
     detail = f"exit code {code}" if code else "ended without a result (exit code 0)"
     return Outcome(verdict=Verdict.FAILED, reason=detail, exit_code=code)
-
-
-def signal_name(number: int) -> str:
-    """Name a signal: `signal 9 (SIGKILL)`."""
-    try:
-        return f"signal {number} ({signal.Signals(number).name})"
-    except ValueError:  # real-time signals between SIGRTMIN and SIGRTMAX have no name
-        return f"signal {number}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -12,6 +13,7 @@ from jobsched import registry
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.outcomes import Assignment, Outcome, Report, Verdict
 from jobsched.engine.attempt import Attempt, ShimDied
+from jobsched.engine.child import perform
 from jobsched.engine.watch import Watch
 from jobsched.engine.workspaces import Workspaces
 from jobsched.shim import workspace
@@ -35,7 +37,7 @@ class Slot:
 
     def __init__(self, *, workspace_dir: Path, after_fork: Callable[[], None] = _nothing) -> None:
         self._workspaces = Workspaces(workspace_dir)
-        self._after_fork = after_fork
+        self._work = partial(perform, after_fork=after_fork)
         self._shim: Handle | None = None
         self._bell = Bell()
 
@@ -96,7 +98,7 @@ class Slot:
                 _log.warning("the shim of this worker slot had ended; starting another")
                 self._end_shim()
         registry.preload()
-        self._shim = launch(self._after_fork)
+        self._shim = launch(self._work)
         try:
             attempt.start(self._shim.sock, folder)
         except OSError as error:

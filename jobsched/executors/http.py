@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 from jobsched import net
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
-from jobsched.executors.base import Context, required
+from jobsched.executor import Context, required
 
 _BUSY: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 

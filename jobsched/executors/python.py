@@ -8,10 +8,10 @@ import traceback
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
-from jobsched import registry
+from jobsched.callables import resolve
 from jobsched.domain.errors import DoNotRetry, InvalidInput, RetryAfter
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
-from jobsched.executors.base import Context, required
+from jobsched.executor import Context, required
 from jobsched.shim.control import RESULT_LIMIT_BYTES, unstorable
 
 _PLAIN: Final = (type(None), bool, int)
@@ -26,13 +26,13 @@ class PythonExecutor:
     ends_by_exception: ClassVar[bool] = True
 
     def perform(self, work: Assignment, context: Context) -> Outcome:
-        return invoke(registry.resolve(required(work.spec, "call", str)).function, work.params)
+        return invoke(resolve(required(work.spec, "call", str)).function, work.params)
 
 
 def perform_in_process(work: Assignment) -> Outcome:
     """Call a trusted callable in this very process: no time limit, no capture, no protection."""
     try:
-        function = registry.resolve(required(work.spec, "call", str)).function
+        function = resolve(required(work.spec, "call", str)).function
     except InvalidInput as error:
         return Outcome(verdict=Verdict.FAILED, reason=str(error), error="InvalidInput", no_retry=True)
     except Exception as error:  # raised by the callable's module while it was imported

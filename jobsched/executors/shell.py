@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar, NoReturn
 
 from jobsched.domain.outcomes import Assignment
-from jobsched.executors.base import Context, required
+from jobsched.executor import Context, required
 
 
 class ShellExecutor:

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Final
 
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
-from jobsched.engine.reasons import signal_name
-from jobsched.executors.base import Context, SectionEnd, required
+from jobsched.executor import Context, SectionEnd, required
 from jobsched.shim import libc
+from jobsched.shim.signals import signal_name
 from jobsched.shim.tree import SubreaperTree
 
 _SHELL: Final = "/bin/sh"

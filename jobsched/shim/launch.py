@@ -8,12 +8,12 @@ import select
 import signal
 import socket
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from jobsched.domain.errors import Unavailable
 from jobsched.shim import libc, messages
+from jobsched.shim.child import Work
 from jobsched.shim.descriptors import neutralise
 from jobsched.shim.isolation import Isolation, candidates, enter
 from jobsched.shim.server import Shim
@@ -43,7 +43,7 @@ class Handle:
         _reap(self.guard)
 
 
-def launch(after_fork: Callable[[], None]) -> Handle:
+def launch(work: Work) -> Handle:
     """Fork a shim in the best isolation that JOBSCHED_ISOLATION and this machine allow.
 
     Raises `Unavailable` when none works, `InvalidInput` for an unknown value.
@@ -51,7 +51,7 @@ def launch(after_fork: Callable[[], None]) -> Handle:
     problem = ""
     for isolation in candidates(os.environ.get("JOBSCHED_ISOLATION", "auto")):
         try:
-            handle = _launch(isolation, after_fork)
+            handle = _launch(isolation, work)
         except Unavailable as error:
             problem = str(error)
             continue
@@ -62,14 +62,14 @@ def launch(after_fork: Callable[[], None]) -> Handle:
     raise Unavailable(f"no process can be started for runs here: {problem}; try JOBSCHED_ISOLATION=subreaper")
 
 
-def _launch(isolation: Isolation, after_fork: Callable[[], None]) -> Handle:
+def _launch(isolation: Isolation, work: Work) -> Handle:
     libc.set_dumpable(False)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     slot = os.getpid()
     guard = os.fork()
     if guard == 0:
         try:
-            _guard(isolation, slot, theirs, after_fork)
+            _guard(isolation, slot, theirs, work)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -90,7 +90,7 @@ def _launch(isolation: Isolation, after_fork: Callable[[], None]) -> Handle:
     return Handle(sock=ours, pid=hello["pid"], guard=guard, isolation=isolation)
 
 
-def _guard(isolation: Isolation, slot: int, sock: socket.socket, after_fork: Callable[[], None]) -> None:
+def _guard(isolation: Isolation, slot: int, sock: socket.socket, work: Work) -> None:
     """Enter the isolation, fork the shim into it, and outlive it to clear up what it may leave."""
     os.setsid()
     in_namespace = isolation is not Isolation.SUBREAPER
@@ -107,7 +107,7 @@ def _guard(isolation: Isolation, slot: int, sock: socket.socket, after_fork: Cal
         messages.send(sock, {"failed": f"{isolation} is not allowed here ({error})"})
         return
     if shim == 0:
-        _become_shim(sock, after_fork, on_death, in_namespace=in_namespace)
+        _become_shim(sock, work, on_death, in_namespace=in_namespace)
         return
     messages.send(sock, {"pid": shim})
     sock.close()
@@ -117,9 +117,7 @@ def _guard(isolation: Isolation, slot: int, sock: socket.socket, after_fork: Cal
         SubreaperTree().kill_all(lambda _pid, _status: None)
 
 
-def _become_shim(
-    sock: socket.socket, after_fork: Callable[[], None], on_death: signal.Signals, *, in_namespace: bool
-) -> None:
+def _become_shim(sock: socket.socket, work: Work, on_death: signal.Signals, *, in_namespace: bool) -> None:
     tree: Tree
     if in_namespace:
         tree = NamespaceTree()
@@ -132,7 +130,7 @@ def _become_shim(
         tree = SubreaperTree()
         libc.become_subreaper()
     libc.die_with_parent(on_death)
-    Shim(sock, tree, after_fork, tie=not in_namespace).serve()
+    Shim(sock, tree, work, tie=not in_namespace).serve()
 
 
 def _ended_within(pid: int, seconds: float) -> bool:

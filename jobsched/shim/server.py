@@ -8,12 +8,11 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable
 from typing import Final
 
 from jobsched.shim import messages, workspace
 from jobsched.shim.bell import Bell
-from jobsched.shim.child import Terminal, live
+from jobsched.shim.child import Terminal, Work, live
 from jobsched.shim.descriptors import neutralise
 from jobsched.shim.tree import Tree, reap_ended
 
@@ -45,10 +44,10 @@ class _Run:
 class Shim:
     """Serves its slot until the slot closes the socket or dies; then kills what is left and returns."""
 
-    def __init__(self, sock: socket.socket, tree: Tree, after_fork: Callable[[], None], *, tie: bool) -> None:
+    def __init__(self, sock: socket.socket, tree: Tree, work: Work, *, tie: bool) -> None:
         self._sock = sock
         self._tree = tree
-        self._after_fork = after_fork
+        self._work = work
         self._tie = tie
         self._run: _Run | None = None
         self._over = False
@@ -125,7 +124,7 @@ class Shim:
                 os.close(output)
                 os.close(control)
         if pid == 0:
-            live(self._terminal, output, control, folder, self._after_fork)
+            live(self._terminal, output, control, folder, self._work)
         self._run = _Run(pid, deadline, folder)
         self._poller.register(self._run.ended, select.POLLIN)
 

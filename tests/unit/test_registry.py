@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobsched import registry
+from jobsched import callables, registry
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.outcomes import Assignment, Verdict
 from jobsched.executors.python import perform_in_process
@@ -15,8 +15,12 @@ from jobsched.executors.shell import ShellExecutor
 
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in ("_paths", "_executors", "_registered", "_by_function", "_resolved"):
-        monkeypatch.setattr(registry, name, dict(getattr(registry, name)))
+    for module, names in (
+        (registry, ("_paths", "_executors")),
+        (callables, ("_registered", "_by_function", "_resolved")),
+    ):
+        for name in names:
+            monkeypatch.setattr(module, name, dict(getattr(module, name)))
     yield
 
 

@@ -16,7 +16,7 @@ from jobsched import registry
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.outcomes import Assignment, Report, Verdict
 from jobsched.engine import Slot
-from jobsched.executors.environment import environment
+from jobsched.environment import environment
 from jobsched.shim import libc
 from jobsched.shim.isolation import Isolation, candidates
 from tests.engine_kit import LEASE_SECONDS, ScriptedWatch, alive, call, marker, shell

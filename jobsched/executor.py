@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, NoReturn, Protocol
 
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
-from jobsched.executors.environment import environment
+from jobsched.environment import environment
 from jobsched.shim.control import Control
 
 

@@ -1,0 +1,65 @@
+"""What a run's process does with its assignment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from jobsched import registry
+from jobsched.domain.errors import CancelRequested, InvalidInput, TimeLimitExceeded, WorkerStopping
+from jobsched.domain.outcomes import Assignment, Outcome, Verdict
+from jobsched.environment import identity
+from jobsched.executor import Context
+from jobsched.shim.control import Control
+
+_RAISED = {
+    Verdict.TIMED_OUT: TimeLimitExceeded("the time limit of this run is reached"),
+    Verdict.CANCELLED: CancelRequested("this run was cancelled"),
+    Verdict.HANDED_BACK: WorkerStopping("the worker of this run is stopping"),
+}
+
+
+def perform(control: Control, workspace: Path | None, *, after_fork: Callable[[], None]) -> Outcome:
+    """Perform the assignment that comes over `control`. Every way it can end is an Outcome."""
+    work = Assignment.from_json(control.receive())
+    context = Context(work=work, control=control, workspace=workspace)
+    try:
+        executor = registry.executor(work.kind)
+        _heed_ending(context, raises=executor.ends_by_exception)
+        if executor.in_interpreter:
+            # The project's own code keeps the environment of its process; the job's is added to it.
+            os.environ.update(work.env)
+            os.environ.update(identity(work))
+            after_fork()
+        return executor.perform(work, context)
+    except InvalidInput as error:
+        return Outcome(verdict=Verdict.FAILED, reason=str(error), error="InvalidInput", no_retry=True)
+    except tuple(type(error) for error in _RAISED.values()) as error:
+        return Outcome(verdict=Verdict.FAILED, reason=str(error), error=type(error).__name__)
+    except BaseException as error:
+        traceback.print_exc()
+        reason = f"{type(error).__name__}: {error}"
+        return Outcome(verdict=Verdict.FAILED, reason=reason, error=type(error).__name__)
+    finally:
+        context.judged = True
+
+
+def _heed_ending(context: Context, *, raises: bool) -> None:
+    """On SIGTERM from the shim, raise what fits the reason the slot gave, or only note it."""
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        ending = context.control.ending()
+        if ending is None:  # not from us: do what SIGTERM does
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        context.ending = ending
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if raises and not context.judged:
+            raise _RAISED[ending]
+
+    signal.signal(signal.SIGTERM, handle)
