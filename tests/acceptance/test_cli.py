@@ -41,10 +41,12 @@ class Terminal:
 
     def __call__(self, *arguments: object, status: int = 0) -> str:
         """Run the command to its end and return what it printed; its status must be `status`."""
-        told = subprocess.run(self._line(*arguments), capture_output=True, text=True, timeout=90, **self._how)
+        told: subprocess.CompletedProcess[str] = subprocess.run(
+            self._line(*arguments), capture_output=True, text=True, timeout=90, **self._how
+        )
         assert told.returncode == status, told.stderr
         assert "Traceback" not in told.stderr
-        return told.stdout if status in (0, None) else told.stdout + told.stderr
+        return told.stdout if status == 0 else told.stdout + told.stderr
 
     def json(self, *arguments: object) -> Any:
         return json.loads(self(*arguments, "--json"))

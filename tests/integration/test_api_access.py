@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client as Browser
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils.regex_helper import normalize
 from knox.models import AuthToken
 from rest_framework.test import APIClient
 
@@ -31,14 +32,9 @@ def addresses(patterns: Any, prefix: str = "/") -> Iterator[str]:
                 yield prefix + end
 
 
-def addresses_of(entry: Any) -> list[str]:
-    return [template % {name: EXAMPLES.get(name, "1") for name in names} for template, names in reversed_of(entry)]
-
-
-def reversed_of(entry: Any) -> list[tuple[str, list[str]]]:
-    from django.utils.regex_helper import normalize
-
-    return [(template, names) for template, names in normalize(entry.pattern.regex.pattern)]
+def addresses_of(entry: URLPattern | URLResolver) -> list[str]:
+    templates = normalize(entry.pattern.regex.pattern)
+    return [template % {name: EXAMPLES.get(name, "1") for name in names} for template, names in templates]
 
 
 def test_the_walk_sees_every_address_of_the_api() -> None:
@@ -74,7 +70,7 @@ def test_a_wrong_token_is_refused(header: str) -> None:
 
 
 @pytest.mark.django_db
-def test_a_session_of_the_admin_is_no_token(browser: Browser | None = None) -> None:
+def test_a_session_of_the_admin_is_no_token() -> None:
     browser = Browser()
     browser.force_login(User.objects.create_superuser("root"))
     assert browser.get("/api/v1/jobs/").status_code == 401
