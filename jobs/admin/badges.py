@@ -29,10 +29,11 @@ def moment(at: datetime | None) -> SafeString | str:
         return NOTHING
     local = timezone.localtime(at)
     return format_html(
-        '<time class="js-time" datetime="{}" title="{}">{}</time>',
+        '<time class="js-time" datetime="{}" title="{}"><span>{}</span> <span>{}</span></time>',
         at.isoformat(),
         away(at),
-        f"{local:%Y-%m-%d %H:%M:%S}",
+        f"{local:%Y-%m-%d}",
+        f"{local:%H:%M:%S}",
     )
 
 

@@ -30,17 +30,8 @@ from jobsched.domain.errors import InvalidInput, JobschedError
 class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run time
     """A job and its schedule are one form. Saving, deleting and the verbs are services; here they are named."""
 
-    list_display = (
-        "name",
-        "project",
-        "kind_shown",
-        "words",
-        "next_fire",
-        "last_run",
-        "queue",
-        "priority",
-        "paused_shown",
-    )
+    list_display = ("name_shown", "kind_shown", "words", "next_fire", "last_run", "queue", "priority")
+    list_display_links = None
     list_filter = (OwnProjectFilter, "kind", QueueFilter, "paused", ArchivedFilter)
     list_select_related = (
         "project",
@@ -100,6 +91,16 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
             raise PermissionDenied
         return super().changelist_view(request, {"title": "Jobs", **(extra_context or {})})
 
+    @admin.display(description="name", ordering="name")
+    def name_shown(self, job: Job) -> SafeString:
+        return format_html(
+            '<a href="{}">{}</a> {}<div class="quiet">{}</div>',
+            reverse("admin:jobs_job_change", args=[job.pk]),
+            job.name,
+            format_html('<span class="js-badge js-paused">{}</span>', "paused") if job.paused else "",
+            job.project.name,
+        )
+
     @admin.display(description="kind", ordering="kind")
     def kind_shown(self, job: Job) -> SafeString:
         return kind_badge(job.kind)
@@ -113,7 +114,7 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
         schedule = getattr(job, "schedule", None)
         if schedule is None:
             return NOTHING
-        return "when beat has looked" if schedule.stale else moment(schedule.next_fire_at)
+        return "known once beat looks" if schedule.stale else moment(schedule.next_fire_at)
 
     @admin.display(description="last run")
     def last_run(self, job: Job) -> SafeString | str:
@@ -121,10 +122,6 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
         if run_id is None or state is None:
             return NOTHING
         return format_html('<a href="{}">{}</a>', reverse("admin:jobs_run_change", args=[run_id]), state_badge(state))
-
-    @admin.display(description="paused", ordering="paused")
-    def paused_shown(self, job: Job) -> SafeString | str:
-        return format_html('<span class="js-badge js-paused">{}</span>', "paused") if job.paused else ""
 
     # The form.
 
