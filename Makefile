@@ -32,13 +32,13 @@ down: $(VENV)/.local ## Stop the stack that `make up` runs in another terminal
 	@exec $(PY) -m jobsched.local down $(ARGS)
 
 test: $(VENV)/.dev ## Run all tests against a real PostgreSQL and RabbitMQ (TESTS=tests/unit)
-	@tools/need-for-tests
+	@tools/need-for-tests rabbitmq-server chromium
 	@$(PY) -m jobsched.local exec -- $(PY) -m pytest -p tests.environment $(TESTS) $(ARGS)
 
 check: format-check lint types contracts test ## Everything that must hold: format, lint, types, contracts, tests
 
 bench: $(VENV)/.dev ## Compare our throughput and latency with others', on the same servers
-	@tools/need-for-tests
+	@tools/need-for-tests rabbitmq-server
 	@$(PY) -m jobsched.local exec -- $(PY) -m benchmarks $(ARGS)
 
 format: $(VENV)/.dev ## Rewrite the code in the project's format
