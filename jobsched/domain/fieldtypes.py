@@ -17,7 +17,7 @@ LONGEST_ARGUMENT_BYTES: Final = 100_000
 """Linux refuses to start a program with a longer single argument or variable (128 KiB, some of it ours)."""
 
 OWN_PREFIX: Final = "JOBSCHED_"
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Strict(BaseModel):
@@ -111,7 +111,11 @@ def _environment(env: dict[str, str]) -> dict[str, str]:
     return env
 
 
-Environment = Annotated[dict[str, TextOrNumber], AfterValidator(_environment)]
+Environment = Annotated[
+    dict[str, TextOrNumber],
+    AfterValidator(_environment),
+    Field(json_schema_extra={"propertyNames": {"pattern": f"^(?!{OWN_PREFIX}){_VARIABLE.pattern}$"}}),
+]
 
 
 def _json_object(value: Any) -> Any:

@@ -106,10 +106,6 @@ def _url(url: str) -> str:
     return url
 
 
-def _upper(value: Any) -> Any:
-    return value.upper() if isinstance(value, str) else value
-
-
 def _headers(headers: dict[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if not _TOKEN.fullmatch(name):
@@ -126,10 +122,12 @@ def _listed(value: Any) -> Any:
 class HttpSpec(Strict):
     """One HTTP request, judged by the status of its answer."""
 
-    url: Annotated[str, AfterValidator(_url)]
+    url: Annotated[str, AfterValidator(_url), Field(json_schema_extra={"pattern": "^https?://"})]
     """Where to, by http or https. ${params.NAME} stands for a parameter of the run."""
-    method: Annotated[_METHODS, BeforeValidator(_upper)] = "GET"
+    method: _METHODS = "GET"
+    """In capitals."""
     headers: Annotated[dict[str, TextOrNumber], AfterValidator(_headers)] = Field(default_factory=dict)
+    """Sent with the request. Not for secrets: whoever may see the job may see them."""
     body: JsonValue = None
     """Sent as it is when it is text, else as JSON."""
     expected_status: (
@@ -146,6 +144,7 @@ class HttpSpec(Strict):
     max_bytes: Annotated[int, Field(ge=1, le=100 * MIB)] = MIB
     """How much of the answer is read, in bytes."""
     follow_redirects: bool = True
+    """Whether the answer to judge is the one that redirects lead to."""
 
     @model_validator(mode="before")
     @classmethod

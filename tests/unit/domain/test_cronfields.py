@@ -53,7 +53,7 @@ def rows(draw: st.DrawFn) -> tuple[Field, str]:
 
 
 @given(rows())
-@settings(max_examples=400)
+@settings(max_examples=150)
 def test_a_row_means_what_celery_makes_of_it(row: tuple[Field, str]) -> None:
     field, text = row
     assert row_numbers(field, text) == celery_numbers(field, text)
@@ -133,7 +133,7 @@ def cron_terms(draw: st.DrawFn) -> tuple[Field, str]:
 
 
 @given(cron_terms())
-@settings(max_examples=400)
+@settings(max_examples=150)
 def test_a_normalised_field_fits_a_row_and_means_the_same(field_and_text: tuple[Field, str]) -> None:
     field, text = field_and_text
     result = normalised(field, text)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.manifest import MOST_PROBLEMS, parse
@@ -158,3 +160,20 @@ def test_of_very_many_problems_the_first_are_told() -> None:
 def test_a_megabyte_of_jobs_is_read() -> None:
     text = "jobs:\n" + "".join(f"- name: job {n}\n  run: make {n}\n  schedule: 1h\n" for n in range(2000))
     assert len(parse(text, filename="f").jobs) == 2000
+
+
+YAML_PIECES = st.lists(
+    st.sampled_from(
+        [*"[]{}:,-?&*!|>'\"#%@`\n\t ~\0", "a", "jobs", "name", "run", "- ", ": ", "  ", "\n- ", "&a ", "*a", "<<"]
+    ),
+    max_size=40,
+).map("".join)
+
+
+@given(YAML_PIECES | st.text(max_size=60) | st.binary(max_size=60))
+@settings(max_examples=200)
+def test_whatever_is_in_a_file_there_is_an_answer_in_words(text: str | bytes) -> None:
+    try:
+        parse(text, filename="f")
+    except InvalidInput as error:
+        assert str(error).startswith("f")

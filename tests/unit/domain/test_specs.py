@@ -59,7 +59,7 @@ KINDS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         {
             "http": {
                 "url": "http://[::1]:${params.port}/x",
-                "method": "post",
+                "method": "POST",
                 "headers": {"X-Number": 5},
                 "body": {"a": [1, None]},
                 "expected_status": 201,

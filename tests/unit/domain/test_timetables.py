@@ -185,7 +185,7 @@ def crontabs(draw: st.DrawFn) -> tuple[str, str, str, str, str]:
 
 
 @given(crontabs(), st.datetimes(datetime(2024, 1, 1), datetime(2040, 1, 1)))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_without_clock_changes_it_is_due_when_celery_says(fields: tuple[str, ...], start: datetime) -> None:
     minute, hour, day_of_month, month_of_year, day_of_week = fields
     moment = start.replace(second=0, microsecond=0, tzinfo=UTC)
