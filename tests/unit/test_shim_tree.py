@@ -131,7 +131,7 @@ def test_the_next_slot_clears_up_after_a_killed_one(
 
 def test_a_frozen_slot_loses_its_run_at_the_deadline(slot_process: Callable[..., Any]) -> None:
     unique = marker()
-    pid, answer = slot_process(shell(TWO.format(unique)), lease_seconds=2.0)
+    pid, answer = slot_process(shell(TWO.format(unique)), lease_seconds=5.0)
     wait_for(lambda: len(alive(unique)) >= 2, what="the run starts")
     os.kill(pid, signal.SIGSTOP)
     wait_for(lambda: not alive(unique), what="the run dies when its lease is over")

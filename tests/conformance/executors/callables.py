@@ -27,7 +27,6 @@ def wait(seconds: float = 60.0) -> str:
 
 
 def tidy_up_when_told() -> None:
-    print("waiting", flush=True)
     try:
         time.sleep(60)
     except (TimeLimitExceeded, CancelRequested) as error:

@@ -255,14 +255,14 @@ def test_steps_stop_at_the_first_failure(perform: Perform) -> None:
 
 def test_the_time_limit_of_a_run_ends_the_step_and_the_rest_does_not_run(perform: Perform) -> None:
     work = assignment("steps", steps("trap 'exit 0' TERM; while :; do sleep 0.05; done", "echo never"))
-    report = perform(Assignment.from_json({**work.to_json(), "timeout_seconds": 0.5}))
+    report = perform(Assignment.from_json({**work.to_json(), "timeout_seconds": 3.0}))
     assert report.outcome.verdict is Verdict.TIMED_OUT
     assert [section.verdict for section in report.sections] == [Verdict.TIMED_OUT, None]
     assert b"never" not in report.output
 
 
 def test_a_step_that_must_be_killed_is_reported_as_timed_out(perform: Perform) -> None:
-    work = assignment("steps", steps("true", "trap '' TERM; sleep 60"), timeout_seconds=0.5, grace_seconds=0.2)
+    work = assignment("steps", steps("true", "trap '' TERM; sleep 60"), timeout_seconds=3.0, grace_seconds=0.2)
     report = perform(work)
     assert [section.verdict for section in report.sections] == [Verdict.SUCCEEDED, Verdict.TIMED_OUT]
 
