@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from jobsched.registry import callable_job
+from jobsched.callables import callable_job
 
 
 def add(a: int, b: int) -> dict[str, int]:

@@ -19,7 +19,7 @@ from jobs.models import Job, Project, Run, Schedule
 from jobs.rules import Rule, first_after, rule_for, rule_of, timetable
 from jobs.store import control
 from jobs.store.session import django_connection
-from jobsched import registry
+from jobsched import callables
 from jobsched.domain import durations
 from jobsched.domain import manifest as yaml_format
 from jobsched.domain.errors import InvalidInput
@@ -123,9 +123,9 @@ def _are(queues: Iterable[str]) -> str:
     return f"is {names[0]}" if len(names) == 1 else f"are {', '.join(names)}"
 
 
-def _callable(spec: JobSpec, *, where: str) -> registry.JobCallable:
+def _callable(spec: JobSpec, *, where: str) -> callables.JobCallable:
     try:
-        return registry.resolve(spec.spec["call"])
+        return callables.resolve(spec.spec["call"])
     except InvalidInput as error:
         raise InvalidInput(error.message, where=f"{where}, key 'call'") from error
 
