@@ -114,7 +114,9 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
         schedule = getattr(job, "schedule", None)
         if schedule is None:
             return NOTHING
-        return "known once beat looks" if schedule.stale else moment(schedule.next_fire_at)
+        if schedule.stale:
+            return format_html('<span title="{}">soon known</span>', "beat works it out with its next tick")
+        return moment(schedule.next_fire_at)
 
     @admin.display(description="last run")
     def last_run(self, job: Job) -> SafeString | str:

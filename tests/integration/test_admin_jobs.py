@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from celery import current_app
 from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
@@ -105,6 +108,30 @@ def test_an_http_job_is_made_of_its_fields(admin_client: Client, default_project
     assert spec["expected_status"] == [200, 204]
     assert spec["timeout_seconds"] == 5
     assert spec["headers"] == {"Accept": "text/plain"}
+
+
+@pytest.fixture
+def remind_task() -> Iterator[str]:
+    """A task of the Celery app with limits and retries of its own."""
+
+    @current_app.task(name="shop.remind", max_retries=5, soft_time_limit=60, time_limit=70)
+    def remind(customer: int) -> None:
+        """Nothing to do."""
+
+    yield remind.name
+    current_app.tasks.unregister("shop.remind")
+
+
+def test_a_celery_task_keeps_its_own_policy_through_the_form(
+    remind_task: str, admin_client: Client, default_project: Project
+) -> None:
+    sent = _filled(default_project, kind="celery", task=remind_task, args="[7]")
+    assert admin_client.post(ADD, sent).status_code == 302
+    job = control.find("Nightly")
+    assert job.spec == {"task": remind_task, "args": [7], "own_retries": True}
+    assert (job.retries, job.timeout, job.grace) == ({"max": 5}, timedelta(seconds=60), timedelta(seconds=10))
+    assert admin_client.post(f"{LIST}{job.pk}/change/", _sent(JobForm(instance=job))).status_code == 302
+    assert Definition.objects.filter(job=job).count() == 1
 
 
 def test_limits_retries_and_schedule_are_saved_together(admin_client: Client, default_project: Project) -> None:
