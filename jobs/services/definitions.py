@@ -69,7 +69,9 @@ def save(spec: JobSpec, *, project: str = "default", actor: str, where: str = ""
     where = ", ".join(part for part in (where, f"job '{spec.name}'") if part)
     fields = _fields(spec, where=where)
     with transaction.atomic():
-        owner, _ = Project.objects.get_or_create(name=project)
+        Project.objects.get_or_create(name=project)
+        # One save at a time in a project: two people who make the same new job must not collide.
+        owner = Project.objects.select_for_update().get(name=project)
         job = Job.objects.current().select_for_update().filter(project=owner, name=spec.name).first()
         if job is None:
             job = Job(project=owner, name=spec.name, **fields, paused=spec.paused)
