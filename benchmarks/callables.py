@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.noop import UNNUMBERED, noop
-from jobsched.registry import callable_job
+from jobsched.callables import callable_job
 
 
 @callable_job("benchmark-noop", in_process=True)

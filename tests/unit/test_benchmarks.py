@@ -78,9 +78,9 @@ def test_cpu_that_could_not_be_counted_once_is_not_told_at_all() -> None:
 
 
 def test_ratio_compares_within_each_round() -> None:
-    # The machine was four times slower in the second round and twice in the third, for both alike.
     ours = [repetition(seconds=1.0), repetition(seconds=4.0), repetition(seconds=2.0)]
-    theirs = [repetition(seconds=3.0), repetition(seconds=12.0), repetition(seconds=6.0)]
+    theirs = [repetition(seconds=3.0), repetition(seconds=8.0), repetition(seconds=10.0)]
+    # Three, two and five times as fast; the ratio of the two medians would be four.
     assert rate_ratio(ours, theirs) == 3.0
 
 
