@@ -2,13 +2,8 @@
 
 `python -m jobsched.local up|demo|exec|down` is the command. Tests and benchmarks use the servers alone:
 
+    from jobsched.local.servers import postgres, rabbitmq
+
     with postgres(folder) as database, rabbitmq(folder) as broker:
         database.url, broker.url          # also .kill(), .stop(), .start(), .restart()
 """
-
-from __future__ import annotations
-
-from jobsched.local.servers import Server, postgres, rabbitmq
-from jobsched.local.state import StackInfo, find_stack
-
-__all__ = ["Server", "StackInfo", "find_stack", "postgres", "rabbitmq"]

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
+
+# Before the slow imports, and before anything has been started: Ctrl-C ends us without a stack trace.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+# ruff: noqa: E402 - for that reason
+import os
 import sys
 import time
 from collections.abc import Callable

@@ -34,7 +34,8 @@ def confined(work: Callable[[], int], *, namespace: bool | None = None) -> int:
     """Run `work` in a process of its own and return its exit status, 128 + n when signal n ended it.
 
     `namespace` insists on a PID namespace or refuses one; by default there is one where the kernel allows it.
-    SIGINT, SIGTERM and SIGHUP are passed on to it. It may see a signal twice: from a terminal and from here.
+    SIGINT, SIGTERM and SIGHUP are passed on to it, from when it calls `listen`. It may see a signal twice: from a
+    terminal and from here.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -57,8 +58,18 @@ def _first_process(work: Callable[[], int]) -> int:
 
 def _work(work: Callable[[], int], at_parents_death: signal.Signals) -> int:
     _die_with_parent(at_parents_death)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
+    # Whatever the caller did about it is not meant for the work.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
     return work()
+
+
+def listen() -> None:
+    """To be called by the work as soon as it is prepared for signals; those that came before arrive now.
+
+    Processes that are started before that would inherit the blocked signals.
+    """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
 
 
 def _watch(child: int) -> int:

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 
+from jobsched.local.confine import listen
 from jobsched.local.stack import Plan, Stack
 from jobsched.local.state import StackInfo
 from jobsched.local.supervisor import Supervisor
@@ -48,6 +49,7 @@ async def _run(plan: Plan, say: Callable[[str], None], use: Callable[[Stack, Sta
     interrupts = _Interrupts(working, supervisor, say)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, interrupts.receive)
+    listen()
     try:
         return await working
     except asyncio.CancelledError:

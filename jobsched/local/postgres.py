@@ -100,6 +100,8 @@ def _create(data: Path, account: Account, password: str) -> None:
             capture_output=True,
             text=True,
             check=False,
+            # Out of reach of Ctrl-C: it takes a second, and half of its work is of no use.
+            start_new_session=True,
         )
     finally:
         password_file.unlink()

@@ -13,13 +13,16 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import click
 
+from jobsched.local.confine import listen
 from jobsched.local.rabbitmq import rabbitmq_program
 from jobsched.local.servers import Server, postgres, rabbitmq
 
 _NOT_FOUND = 127
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_with_servers(command: Sequence[str], *, data: Path | None, with_broker: bool) -> int:
@@ -27,7 +30,9 @@ def run_with_servers(command: Sequence[str], *, data: Path | None, with_broker: 
 
     Where RabbitMQ is not installed the command runs without JOBSCHED_BROKER_URL, and it is said.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for number in _ENDING:
+        signal.signal(number, _leave_once)
+    listen()
     with ExitStack() as stack:
         folder = data or Path(stack.enter_context(_temporary_folder()))
         urls = stack.enter_context(_servers(folder, with_broker=with_broker))
@@ -38,6 +43,12 @@ def run_with_servers(command: Sequence[str], *, data: Path | None, with_broker: 
             "JOBSCHED_DATA_DIR": str(folder.absolute()),
         }
         return _run(command, env)
+
+
+def _leave_once(number: int, _frame: FrameType | None) -> NoReturn:
+    for again in _ENDING:
+        signal.signal(again, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 @contextmanager
@@ -80,7 +91,7 @@ def _run(command: Sequence[str], env: dict[str, str]) -> int:
 
     # A terminal sends Ctrl-C to the command itself too; twice would make pytest skip its own tidying up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, pass_on)
-    signal.signal(signal.SIGHUP, pass_on)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, pass_on)
     code = process.wait()
     return code if code >= 0 else 128 - code

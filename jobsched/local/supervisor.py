@@ -16,6 +16,8 @@ _LONGEST_BACKOFF_SECONDS = 30.0
 _STEADY_SECONDS = 60.0
 """A process that ran this long before it ended is restarted without delay again."""
 _POLL_SECONDS = 0.05
+_UNREADY_GRACE_SECONDS = 2.0
+"""What has not finished starting has nothing to finish, and may not listen to signals yet."""
 
 
 class Supervisor:
@@ -68,6 +70,7 @@ class _Kept:
         self._say = say
         self._hurry = hurry
         self._process: asyncio.subprocess.Process | None = None
+        self._was_ready = False
         self._keeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -104,6 +107,7 @@ class _Kept:
         service = self._service
         await asyncio.to_thread(service.before_start)
         offset = service.log.stat().st_size if service.log.exists() else 0
+        self._was_ready = False
         self._process = await _spawn(service)
         deadline = time.monotonic() + service.ready_within.total_seconds()
         while not await asyncio.to_thread(is_ready, service, offset):
@@ -117,6 +121,7 @@ class _Kept:
             await self._end()
             end = log_tail(service.log, offset=offset)
             raise StartFailed(f"{problem}; the end of {service.log}:\n{end}")
+        self._was_ready = True
 
     async def _end(self) -> None:
         if self._process is None:
@@ -127,11 +132,11 @@ class _Kept:
             self._process.send_signal(self._service.stop_signal)
         await asyncio.wait(
             {ended, hurried},
-            timeout=self._service.grace.total_seconds(),
+            timeout=self._service.grace.total_seconds() if self._was_ready else _UNREADY_GRACE_SECONDS,
             return_when=asyncio.FIRST_COMPLETED,
         )
         hurried.cancel()
-        if not ended.done() and not self._hurry.is_set():
+        if self._was_ready and not ended.done() and not self._hurry.is_set():
             self._say(f"{self._service.name} did not stop within its grace; killing it")
         _signal_group(self._process, signal.SIGKILL)
         await ended

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from kombu import Connection
 
-from jobsched.local import postgres, rabbitmq
+from jobsched.local.servers import postgres, rabbitmq
 from tests.acceptance.commands import processes_of
 from tests.processes import wait_for
 

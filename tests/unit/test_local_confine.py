@@ -18,11 +18,12 @@ MODES = pytest.mark.parametrize("namespace", [None, False], ids=["as the kernel 
 SCRIPT = """
 import subprocess, sys, time
 from pathlib import Path
-from jobsched.local.confine import confined
+from jobsched.local.confine import confined, listen
 
 mode, marker, ready, ending = sys.argv[1:]
 
 def work():
+    listen()
     # A process in a session of its own, orphaned at once: neither its group nor its parent leads to it.
     subprocess.run(["bash", "-c", f"setsid bash -c 'exec -a {marker} sleep 600' & exit"])
     Path(ready).write_text("ready")
