@@ -68,8 +68,9 @@ class Progress:
     def report(self, runs: Mapping[str, Sequence[Run]], findings: Mapping[str, Finding]) -> None:
         """Print the table of runs, and for each example whether it kept its promise."""
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in ("Run", "Job", "State", "Attempts", "Duration", "Output ends with"):
-            table.add_column(heading, justify="right" if heading in ("Run", "Attempts", "Duration") else "left")
+        for heading in ("Run", "Job", "State", "Attempts", "Duration"):
+            table.add_column(heading, justify="left" if heading in ("Job", "State") else "right", no_wrap=True)
+        table.add_column("Output ends with", no_wrap=True, overflow="ellipsis")
         for example in self._examples:
             first, left_out, last = _shortened(runs[example.job])
             for run in first:
