@@ -15,6 +15,9 @@
 | JOBSCHED_TASK_EVENTS | workers tell Flower of each run | true |
 | JOBSCHED_PREPARED_STATEMENTS | off behind a PgBouncer older than 1.21 in transaction mode | true |
 | JOBSCHED_IMPORTS | comma-separated modules with Celery tasks and callables of yours | none |
+| JOBSCHED_S3_BUCKET | keep long output in this bucket instead of the data folder | none |
+| JOBSCHED_S3_ENDPOINT_URL | the address of an S3 server that is not Amazon's | Amazon's |
+| JOBSCHED_S3_REGION | the bucket's region | as the credentials say |
 | JOBSCHED_LOG_LEVEL | logging level | INFO |
 """
 
@@ -128,7 +131,6 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
-STATIC_ROOT = DATA_DIR / "static"
 STORAGES = {
     "default": {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
@@ -136,6 +138,16 @@ STORAGES = {
     },
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
+if S3_BUCKET := env.str("JOBSCHED_S3_BUCKET", ""):
+    STORAGES["default"] = {
+        "BACKEND": "config.bucket.BucketStorage",
+        "OPTIONS": {
+            "bucket_name": S3_BUCKET,
+            "endpoint_url": env.str("JOBSCHED_S3_ENDPOINT_URL", "") or None,
+            "region_name": env.str("JOBSCHED_S3_REGION", "") or None,
+            "location": "output",
+        },
+    }
 # Admin pages carry few static files; finding them in the packages spares users a collectstatic.
 WHITENOISE_USE_FINDERS = True
 

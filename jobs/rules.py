@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Final
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django_celery_beat.models import PeriodicTask
 
+from jobs.models import Schedule
+from jobsched.domain.errors import InvalidInput
 from jobsched.domain.timetables import Crontab, Every, Once, Timetable
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +92,15 @@ def _in_largest_unit(period: timedelta) -> tuple[int, str]:
 
 @lru_cache(maxsize=65536)
 def timetable(rule: Rule) -> Timetable:
-    """Return the calculator for a rule."""
+    """Return the calculator for a rule. A row that makes no sense is never due: it must not stop the others."""
+    try:
+        return _timetable(rule)
+    except (InvalidInput, ZoneInfoNotFoundError, OverflowError, TypeError) as error:
+        logger.warning("schedule row cannot be served, it never fires rule=%s error=%s", rule, error)
+        return Never(why=str(error))
+
+
+def _timetable(rule: Rule) -> Timetable:
     if rule.crontab:
         minute, hour, day_of_month, month_of_year, day_of_week, zone = rule.crontab
         return Crontab(
@@ -104,7 +116,7 @@ def timetable(rule: Rule) -> Timetable:
         return Every(period=timedelta(**{period: every}), anchor=rule.start_time or rule.anchor)
     if rule.clocked:
         return Once(at=rule.clocked)
-    return NEVER
+    return Never(why="this kind of schedule is not served yet")
 
 
 def first_after(rule: Rule, moment: datetime) -> datetime | None:
@@ -115,14 +127,27 @@ def first_after(rule: Rule, moment: datetime) -> datetime | None:
     return None if instant is None or (rule.expires and instant > rule.expires) else instant
 
 
-class _Never:
-    """A solar schedule, or a row without any: nothing of ours can tell yet when it is due."""
+def in_words(schedule: Schedule | None) -> str:
+    """Return when a job fires, for people. The rows must be at hand (select_related): it costs no query then."""
+    if schedule is None:
+        return "only on request"
+    task = schedule.periodic_task
+    words = timetable(rule_of(task, anchor=schedule.anchor)).words()
+    if task.one_off and not words.startswith("once"):
+        words += ", once only"
+    return words if task.enabled else f"{words} (switched off)"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Never:
+    """What nothing of ours can tell the time of: a solar schedule, or a row that makes no sense."""
+
+    why: str
 
     def after(self, moment: datetime) -> datetime | None:
+        """Never."""
         return None
 
     def words(self) -> str:
-        return "never: this kind of schedule is not served yet"
-
-
-NEVER: Final = _Never()
+        """Say so, and why."""
+        return f"never: {self.why}"

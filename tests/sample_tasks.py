@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 from celery import Task, shared_task
@@ -12,6 +13,13 @@ from celery.exceptions import SoftTimeLimitExceeded
 @shared_task(name="sample.add")
 def add(a: int, b: int) -> int:
     return a + b
+
+
+@shared_task(name="sample.note")
+def note(path: str, *, word: str) -> None:
+    """Leaves a trace outside the database."""
+    with Path(path).open("a") as file:
+        file.write(word + "\n")
 
 
 @shared_task(name="sample.flaky", autoretry_for=(ConnectionError,), max_retries=2, default_retry_delay=0, bind=True)

@@ -11,20 +11,6 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from jobs.admin.run_list import ProjectFilter
-from jobs.models import Job
-from jobs.rules import rule_of, timetable
-
-
-def words_of(job: Job) -> str:
-    """Return a job's schedule in words, from rows at hand: it costs no query."""
-    schedule = getattr(job, "schedule", None)
-    if schedule is None:
-        return "only on request"
-    task = schedule.periodic_task
-    words = timetable(rule_of(task, anchor=schedule.anchor)).words()
-    if task.one_off and not words.startswith("once"):
-        words += ", once only"
-    return words if task.enabled else f"{words} (switched off)"
 
 
 class OwnProjectFilter(ProjectFilter):

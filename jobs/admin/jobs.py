@@ -18,10 +18,11 @@ from django.utils.safestring import SafeString
 from jobs.admin import job_page, preview
 from jobs.admin.badges import NOTHING, kind_badge, moment, state_badge
 from jobs.admin.job_form import JobForm
-from jobs.admin.job_list import ArchivedFilter, OwnProjectFilter, words_of
+from jobs.admin.job_list import ArchivedFilter, OwnProjectFilter
 from jobs.admin.run_list import QueueFilter
 from jobs.admin.run_now import RunNowForm, request_runs
 from jobs.models import Job, Run
+from jobs.rules import in_words
 from jobs.services import control, definitions
 from jobsched.domain.errors import InvalidInput, JobschedError
 
@@ -107,7 +108,7 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
 
     @admin.display(description="schedule")
     def words(self, job: Job) -> str:
-        return words_of(job)
+        return in_words(getattr(job, "schedule", None))
 
     @admin.display(description="next fire", ordering="schedule__next_fire_at")
     def next_fire(self, job: Job) -> SafeString | str:
@@ -179,7 +180,12 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def save_model(self, request: HttpRequest, obj: Job, form: Any, change: bool) -> None:
-        definitions.save(form.spec, project=form.cleaned_data["project"].name, actor=request.user.get_username())
+        definitions.save(
+            form.spec,
+            project=form.cleaned_data["project"].name,
+            actor=request.user.get_username(),
+            must_be_new=not change,
+        )
         saved = control.find(form.spec.name, project=form.cleaned_data["project"].name)
         obj.pk = saved.pk
         obj.refresh_from_db()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import transaction
 from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -12,9 +11,8 @@ from rest_framework.response import Response
 from jobs.api import parsing, present
 from jobs.api.access import Endpoint, actor
 from jobs.services import control, definitions, reading
-from jobs.services.definitions import Result
 from jobsched.domain import manifest
-from jobsched.domain.errors import Conflict, InvalidInput
+from jobsched.domain.errors import InvalidInput
 from jobsched.domain.specs import JobSpec
 
 VIEW, ADD, CHANGE, DELETE = (f"jobs.{verb}_job" for verb in ("view", "add", "change", "delete"))
@@ -47,11 +45,7 @@ class Jobs(Endpoint):
         data = parsing.mapping(request)
         project = parsing.query(request, parsing.JobQuery).project
         project = parsing.project_of(data, default=project)
-        # One transaction: of two who create the same job at once, one is told of the other and changes nothing.
-        with transaction.atomic():
-            saved = definitions.save(_spec(data), project=project, actor=actor(request))
-            if saved.result is not Result.CREATED:
-                raise Conflict(f"There is a job '{saved.name}' in project '{project}' already; change it with PUT.")
+        saved = definitions.save(_spec(data), project=project, actor=actor(request), must_be_new=True)
         return Response(_job(saved.name, project), status=status.HTTP_201_CREATED)
 
 

@@ -16,13 +16,13 @@ from django_celery_beat.models import ClockedSchedule, CrontabSchedule, Interval
 from jobs import celery_tasks
 from jobs.conf import conf
 from jobs.models import Job, Project, Run, Schedule
-from jobs.rules import Rule, first_after, rule_for, rule_of, timetable
+from jobs.rules import Rule, first_after, in_words, rule_for, rule_of
 from jobs.store import control
 from jobs.store.session import django_connection
 from jobsched import callables
 from jobsched.domain import durations
 from jobsched.domain import manifest as yaml_format
-from jobsched.domain.errors import InvalidInput
+from jobsched.domain.errors import Conflict, InvalidInput
 from jobsched.domain.specs import JobSpec
 from jobsched.domain.timetables import Once, upcoming
 
@@ -61,8 +61,8 @@ def apply(text: str | bytes, *, filename: str, actor: str) -> list[Applied]:
         return [save(spec, project=file.project, actor=actor, where=filename) for spec in file.jobs]
 
 
-def save(spec: JobSpec, *, project: str = "default", actor: str, where: str = "") -> Applied:
-    """Create a job or make it what `spec` says. Raises InvalidInput with one sentence.
+def save(spec: JobSpec, *, project: str = "default", actor: str, where: str = "", must_be_new: bool = False) -> Applied:
+    """Create a job or make it what `spec` says. Raises InvalidInput, and Conflict when it must be new and is not.
 
     What a person does while operating (pausing) outlasts the same file being applied again.
     """
@@ -78,6 +78,8 @@ def save(spec: JobSpec, *, project: str = "default", actor: str, where: str = ""
             job.save()
             result = Result.CREATED
             _save_schedule(job, spec, where=where)
+        elif must_be_new:
+            raise Conflict(f"There is a job '{spec.name}' in project '{project}' already; change that one.")
         else:
             if "paused" in spec.model_fields_set:
                 fields["paused"] = spec.paused
@@ -218,13 +220,13 @@ def preview_of(job: Job, *, count: int = 5) -> Preview:
     task = schedule.periodic_task
     rule = rule_of(task, anchor=schedule.anchor)
     if not task.enabled:
-        return Preview(words=f"{timetable(rule).words()} (switched off)", fires=[])
+        return Preview(words=in_words(schedule), fires=[])
     fires: list[datetime] = []
     moment = max(schedule.cursor, datetime.now(UTC))
     while len(fires) < (1 if task.one_off else count) and (fire := first_after(rule, moment)):
         fires.append(fire)
         moment = fire
-    return Preview(words=timetable(rule).words(), fires=fires)
+    return Preview(words=in_words(schedule), fires=fires)
 
 
 _TASK_ROWS = tuple(f"periodic_task__{kind}" for kind in ("crontab", "interval", "clocked", "solar"))
@@ -241,7 +243,8 @@ def manifest(job: Job) -> dict[str, Any]:
         "priority": job.priority,
         "timeout": job.timeout,
         "grace": job.grace,
-        "retries": job.retries,
+        # A Celery task's own options are no part of what the user said.
+        **({} if job.spec.get("own_retries") else {"retries": job.retries}),
         "on_lost": job.on_lost,
         "env": job.env,
         "params": job.params,

@@ -16,7 +16,7 @@ from django.db.models.functions import Right
 from jobs.models import Attempt, Job, OutputChunk, Run, Transition
 from jobs.models.job import JobQuerySet
 from jobs.models.run import RunQuerySet
-from jobs.rules import rule_of, timetable
+from jobs.rules import in_words
 from jobsched.domain.errors import NotFound, Unavailable
 from jobsched.domain.states import FINISHED, State
 
@@ -95,15 +95,7 @@ def _jobs() -> JobQuerySet:
 
 
 def _job_view(job: Job) -> JobView:
-    schedule = getattr(job, "schedule", None)
-    words = "only on request"
-    if schedule is not None:
-        words = timetable(rule_of(schedule.periodic_task, anchor=schedule.anchor)).words()
-        if schedule.periodic_task.one_off:
-            words = words if words.startswith("once") else f"{words}, once only"
-        if not schedule.periodic_task.enabled:
-            words += " (switched off)"
-    return JobView(job=job, version=getattr(job, "version", 0), words=words)
+    return JobView(job=job, version=getattr(job, "version", 0), words=in_words(getattr(job, "schedule", None)))
 
 
 def runs(

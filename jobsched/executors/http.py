@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final
 from jobsched import net
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
+from jobsched.domain.urltemplate import expand
 from jobsched.executor import Context, required
 
 _BUSY: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
@@ -30,7 +31,7 @@ class HttpExecutor:
     def perform(self, work: Assignment, context: Context) -> Outcome:
         spec = work.spec
         method = required(spec, "method", str, default="GET").upper()
-        url = required(spec, "url", str)
+        url = expand(required(spec, "url", str), work.params)
         headers, body = _headers_and_body(spec)
         expected = _expected(spec)
         try:

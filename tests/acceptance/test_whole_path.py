@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from jobs.models import OutputChunk, Run, Transition
 from jobs.services import control
@@ -109,6 +111,24 @@ def test_each_kind_ends_as_it_should(save: Save, request_run: Request, start_wor
         assert reason in run.reason, name
     assert "tidied up" in attempts(runs["Task slow"])[0].output
     assert [s["output"] for s in attempts(runs["Steps"])[0].sections or []] == ["", ""]
+
+
+def test_a_plain_celery_task_is_sent_as_its_row_says(
+    start_worker: Start, start_beat: Start, transactional_db: None, tmp_path: Path
+) -> None:
+    start_worker(env=SAMPLES)
+    start_beat()
+    every, _ = IntervalSchedule.objects.get_or_create(every=1, period="seconds")
+    trace = tmp_path / "trace"
+    row = PeriodicTask.objects.create(
+        name="plain", task="sample.note", args=json.dumps([str(trace)]), kwargs='{"word": "due"}', interval=every
+    )
+
+    wait_for(lambda: trace.exists() and trace.read_text().startswith("due\ndue\n"), what="two messages performed")
+
+    row.refresh_from_db()
+    assert row.total_run_count >= 2 and row.last_run_at is not None
+    assert not Run.objects.exists()
 
 
 def test_a_failing_run_is_tried_again_after_a_backoff(

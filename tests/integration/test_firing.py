@@ -134,6 +134,17 @@ def test_a_moment_fires_once(make_job: Callable[..., Job]) -> None:
     assert (len(fired()), _next(row)) == (1, None)
 
 
+def test_a_row_that_makes_no_sense_stops_no_other(every: Callable[..., Schedule]) -> None:
+    broken = CrontabSchedule.objects.create(minute="0")
+    CrontabSchedule.objects.filter(pk=broken.pk).update(minute="nonsense")
+    bad = PeriodicTask.objects.create(name="bad", task="x", crontab=broken)
+    every(10, late_seconds=3)
+
+    scheduling.tick()
+
+    assert (fired(), _next(bad)) == ([("queued", "")], None)
+
+
 def test_beats_side_by_side_fire_every_instant_once(every: Callable[..., Schedule]) -> None:
     for number in range(40):
         every(10, late_seconds=25, name=f"Job {number}")
