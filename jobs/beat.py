@@ -12,8 +12,8 @@ from typing import Any
 
 from celery.beat import Scheduler
 from django.db import DatabaseError, close_old_connections, connection
-from kombu.exceptions import OperationalError as BrokerError
 
+from jobs import messages
 from jobs.services import recovery, scheduling
 
 logger = logging.getLogger(__name__)
@@ -22,6 +22,15 @@ IDLE_SECONDS = 1.0
 """The longest pause between two looks at the database: edits are seen, retries promoted and leases reaped by then."""
 SWEEP_SECONDS = 1.0
 """How often hints are repeated for queues with work."""
+
+
+_STEPS = (
+    scheduling.refresh_edited,
+    scheduling.fire_due,
+    scheduling.send_due,
+    recovery.promote,
+    recovery.reap,
+)
 
 
 class JobScheduler(Scheduler):
@@ -41,7 +50,7 @@ class JobScheduler(Scheduler):
         A database or broker that cannot be reached is logged in one line and tried again.
         """
         close_old_connections()
-        handled = sum(self._try(step) for step in (scheduling.tick, recovery.promote, recovery.reap))
+        handled = sum(self._try(step) for step in _STEPS)
         if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = time.monotonic()
             self._try(recovery.sweep)
@@ -55,8 +64,11 @@ class JobScheduler(Scheduler):
         except DatabaseError as error:
             connection.close()
             logger.error("beat cannot use the database, trying again step=%s error=%s", step.__name__, error)
-        except (BrokerError, OSError) as error:
+        except messages.BROKER_ERRORS as error:
             logger.error("beat cannot reach the broker, trying again step=%s error=%s", step.__name__, error)
+        except Exception:
+            # Whatever is wrong with one step must not stop the others, nor this beat.
+            logger.exception("beat met an error it does not know, trying again step=%s", step.__name__)
         return 0
 
     def _pause(self) -> float:

@@ -9,6 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -22,15 +23,25 @@ from kombu.exceptions import KombuError
 logger = logging.getLogger(__name__)
 
 # What kombu and py-amqp raise when a broker is away, and what psycopg raises under the pgmq transport.
-_BROKER_ERRORS = (KombuError, AMQPError, OSError, psycopg.Error)
+BROKER_ERRORS = (KombuError, AMQPError, OSError, psycopg.Error)
 
 WORK_TASK = "jobs.work"
 HINTS_AT_ONCE = 16
 """More hints than a queue has idle slots are waste: a slot goes on until its queue is empty."""
 HINT_LIFETIME_SECONDS = 10
 """RabbitMQ drops a hint that nobody took by then, so that hints to busy workers do not pile up."""
+QUIET_SECONDS = 2.0
+"""How long hints are not even tried after one failed: neither beat nor a web request waits for a dead broker twice."""
 SILENCE_SECONDS = 10.0
 """How long events are held back after the broker failed to take one, so that runs do not wait for it."""
+
+
+@dataclass(slots=True)
+class _Quiet:
+    until: float = 0.0
+
+
+_quiet = _Quiet()
 
 
 class TaskMessage(Protocol):
@@ -58,6 +69,8 @@ class TaskMessage(Protocol):
 
 def hint(waiting: Mapping[str, int]) -> bool:
     """Tell workers which queues have work, given how many runs each holds. Return whether the broker took it."""
+    if time.monotonic() < _quiet.until:
+        return False
     try:
         with current_app.producer_or_acquire() as producer:
             for queue, runs in waiting.items():
@@ -71,7 +84,8 @@ def hint(waiting: Mapping[str, int]) -> bool:
                         retry=False,
                         ignore_result=True,
                     )
-    except _BROKER_ERRORS as error:
+    except BROKER_ERRORS as error:
+        _quiet.until = time.monotonic() + QUIET_SECONDS
         logger.warning("hint not sent: broker unreachable, the sweep will repeat it error=%s", error)
         return False
     return True
@@ -86,7 +100,7 @@ def look() -> None:
     """Make every worker that hears it look at the database now, e.g. for a cancel. Heartbeats do so anyway."""
     try:
         current_app.control.broadcast("jobs_look")
-    except _BROKER_ERRORS as error:
+    except BROKER_ERRORS as error:
         logger.warning("workers not told to look, their heartbeats will find it error=%s", error)
 
 
@@ -127,6 +141,6 @@ class Events:
         try:
             with current_app.events.default_dispatcher(hostname=self._hostname) as dispatcher:
                 dispatcher.send(f"task-{kind}", uuid=f"run-{run_id}", **fields)
-        except _BROKER_ERRORS as error:
+        except BROKER_ERRORS as error:
             self._silent_until = time.monotonic() + SILENCE_SECONDS
             logger.warning("event not sent: broker unreachable error=%s", error)

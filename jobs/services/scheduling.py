@@ -1,4 +1,4 @@
-"""Turn due instants into runs. Any number of beats may call `tick` at once: rows decide, not processes."""
+"""Turn due instants into runs. Any number of beats may do so at once: rows decide, not processes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import transaction
+from kombu.exceptions import EncodeError
 
 from jobs import messages
 from jobs.models import Run
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 BATCH: Final = 500
 """Schedules in one transaction: enough to spread its cost, few enough that other beats find some too."""
+SEND_BATCH: Final = 50
+"""The same for messages of plain Celery tasks: this many may be sent twice when the broker fails half-way."""
 LATE: Final = timedelta(minutes=1)
 """An instant this late is still fired as if on time; beats that were away for longer have misfired."""
 CATCH_UP_WINDOW: Final = timedelta(days=1)
@@ -41,14 +44,6 @@ class Fires:
     next_fire_at: datetime | None
 
 
-def tick() -> int:
-    """Look at edited schedules, then fire what is due. Return how many schedules were handled.
-
-    Runs are inserted and their schedules advanced in one transaction; hints follow its commit.
-    """
-    return refresh_edited() + fire_due()
-
-
 def refresh_edited(*, limit: int = BATCH) -> int:
     """Work out the next instant of schedules that were made or edited. Return how many there were."""
     with transaction.atomic():
@@ -61,24 +56,46 @@ def refresh_edited(*, limit: int = BATCH) -> int:
 
 
 def fire_due(*, limit: int = BATCH) -> int:
-    """Make the runs of due schedules, or send the messages of those that name plain Celery tasks."""
+    """Make the runs of jobs that are due, and advance their schedules, in one transaction; hints follow its commit.
+
+    Return how many schedules were due. No broker is needed.
+    """
     with transaction.atomic():
-        entries = schedules.lock_due(django_connection, limit=limit)
+        entries = schedules.lock_due(django_connection, of_jobs=True, limit=limit)
         plans = [(entry, due(entry)) for entry in entries]
         born = births.create(
             django_connection,
             [birth for entry, fires in plans if entry.job_id for birth in _births(entry, entry.job_id, fires)],
         )
         schedules.advance(django_connection, [_advance(entry, fires) for entry, fires in plans])
-        # Sent before the commit: if the broker refuses, the rollback keeps the instants due and the next
-        # tick tries again. A plain Celery task may so be sent twice, and is never lost.
-        for entry, fires in plans:
-            if entry.job_id is None and fires.fire:
-                messages.send(entry.message)
         messages.hint_on_commit(Counter(run.queue for run in born if run.state is State.QUEUED))
     if entries:
         logger.info("fired schedules=%d runs=%d", len(entries), len(born))
     return len(entries)
+
+
+def send_due(*, limit: int = SEND_BATCH) -> int:
+    """Send the messages of due schedules that name plain Celery tasks. Return how many schedules were due.
+
+    Sent before the commit: if the broker refuses, the rollback keeps the instants due and the next tick tries
+    again. A message may so be sent twice, and is never lost. Raises what the broker's connection raises.
+    """
+    with transaction.atomic():
+        entries = schedules.lock_due(django_connection, of_jobs=False, limit=limit)
+        plans = [(entry, due(entry)) for entry in entries]
+        schedules.advance(django_connection, [_advance(entry, fires) for entry, fires in plans])
+        for entry, fires in plans:
+            if fires.fire:
+                _send(entry)
+    return len(entries)
+
+
+def _send(entry: Entry) -> None:
+    try:
+        messages.send(entry.message)
+    except (ValueError, TypeError, EncodeError) as error:
+        # Its columns hold what cannot become a message; trying again would only hold up the others.
+        logger.error("plain task not sent, its row makes no sense schedule=%r error=%s", entry.name, error)
 
 
 def seconds_to_next() -> float | None:

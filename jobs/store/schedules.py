@@ -72,12 +72,15 @@ LEFT JOIN jobs_job j ON j.id = s.job_id
 """
 
 
-def lock_due(execute: Execute, *, limit: int) -> list[Entry]:
-    """Lock schedules that are due, passing over those another beat holds. Call inside a transaction."""
+def lock_due(execute: Execute, *, of_jobs: bool, limit: int) -> list[Entry]:
+    """Lock due schedules, either those of jobs or those that name plain Celery tasks. Call inside a transaction.
+
+    Schedules that another beat holds are passed over.
+    """
     rows = execute(
-        _ENTRY + " WHERE s.next_fire_at <= clock_timestamp() ORDER BY s.next_fire_at LIMIT %(limit)s "
-        "FOR UPDATE OF s SKIP LOCKED",
-        {"limit": limit},
+        _ENTRY + " WHERE s.next_fire_at <= clock_timestamp() AND (s.job_id IS NOT NULL) = %(of_jobs)s "
+        "ORDER BY s.next_fire_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED",
+        {"of_jobs": of_jobs, "limit": limit},
     )
     return [_entry(row) for row in rows]
 

@@ -131,6 +131,27 @@ def test_a_plain_celery_task_is_sent_as_its_row_says(
     assert not Run.objects.exists()
 
 
+def test_what_is_due_is_recorded_without_a_broker_and_messages_wait_for_it(
+    save: Save, start_worker: Start, start_beat: Start, tmp_path: Path
+) -> None:
+    start_beat(env={"JOBSCHED_BROKER_URL": "amqp://nobody:none@127.0.0.1:1//"})
+    every, _ = IntervalSchedule.objects.get_or_create(every=1, period="seconds")
+    trace = tmp_path / "trace"
+    row = PeriodicTask.objects.create(
+        name="plain", task="sample.note", args=json.dumps([str(trace)]), kwargs='{"word": "due"}', interval=every
+    )
+    save(run="true", schedule="1s")
+
+    wait_for(lambda: Run.objects.filter(state="queued").count() >= 3, what="three runs recorded without a broker")
+    row.refresh_from_db()
+    assert row.total_run_count == 0
+
+    start_worker(env=SAMPLES)
+    start_beat()
+    wait_for(trace.exists, what="the message, once there is a broker")
+    wait_for(lambda: Run.objects.filter(state="succeeded").count() >= 3, what="the runs, once there is a broker")
+
+
 def test_a_failing_run_is_tried_again_after_a_backoff(
     save: Save, request_run: Request, start_worker: Start, start_beat: Start
 ) -> None:

@@ -55,7 +55,7 @@ def test_the_file_that_users_write_today_is_applied_as_it_stands() -> None:
     assert [step["name"] for step in build.spec["steps"]] == ["Set up Go", "Build", "Test"]
     assert build.schedule.periodic_task.crontab.hour == "0"
     assert (build.schedule.periodic_task.one_off, cleanup.schedule.periodic_task.one_off) == (False, True)
-    scheduling.tick()
+    scheduling.refresh_edited()
     midnight = Schedule.objects.get(job=build).next_fire_at
     assert midnight is not None and (midnight.hour, midnight.minute) == (0, 0)
 
@@ -181,7 +181,7 @@ def test_a_trusted_callable_is_marked_and_an_unknown_one_refused() -> None:
 def test_an_interval_counts_from_the_schedules_own_origin() -> None:
     save(schedule="90s")
     schedule = Schedule.objects.get()
-    scheduling.tick()
+    scheduling.refresh_edited()
     schedule.refresh_from_db()
     assert schedule.next_fire_at == schedule.anchor + timedelta(seconds=90)
     assert abs(schedule.anchor - datetime.now(UTC)) < timedelta(minutes=1)
