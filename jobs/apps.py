@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
 
+from jobs.conf import conf
 from jobsched import registry
 
 
@@ -15,6 +16,7 @@ class JobsConfig(AppConfig):
     verbose_name = "Jobs"
 
     def ready(self) -> None:
-        """Add the kind that needs Celery, and find the callables that installed apps register for jobs."""
+        """Check the settings, add the kind that needs Celery, find the callables that installed apps register."""
+        conf()
         registry.register("celery", "jobs.celery_tasks:CeleryExecutor")
         autodiscover_modules("job_callables")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 from jobs import messages, worker
@@ -48,6 +49,8 @@ def pace(performed: int, seconds: float) -> int:
 
 def _slot_of_this_process(hostname: str) -> SlotProcess:
     global _slot
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("Workers that serve jobs need processes, not threads: start them with --pool=prefork.")
     if _slot is None:
         _slot = SlotProcess(hostname=hostname)
     return _slot

@@ -1,0 +1,35 @@
+"""Wrong settings stop the process with a sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+
+from jobs.conf import conf
+
+
+@pytest.fixture(autouse=True)
+def _unread() -> Any:
+    conf.cache_clear()
+    yield
+    conf.cache_clear()
+
+
+def test_everything_has_a_default(tmp_path: Any) -> None:
+    with override_settings(JOBSCHED={}, BASE_DIR=tmp_path):
+        assert conf().queues == ("default",)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"QUEUES": ()}, "name at least one queue"),
+        ({"LEASE_SECONDS": 10.0, "HEARTBEAT_SECONDS": 6.0}, "at most half"),
+    ],
+)
+def test_what_cannot_work_is_refused(given: dict[str, Any], sentence: str) -> None:
+    with override_settings(JOBSCHED=given), pytest.raises(ImproperlyConfigured, match=sentence):
+        conf()
