@@ -24,6 +24,7 @@ DEADLINE_SECONDS = 150.0
 _POLL_SECONDS = 0.3
 _MOST_RUNS = 1000
 _MOST_RUNS_OF_A_JOB = 100
+_SHOWN_AT_LEAST = 4
 
 
 class Overdue(JobschedError):
@@ -105,5 +106,6 @@ class _Demo:
         return new[::-1]
 
     def _in_full(self, example: Example) -> Sequence[Run]:
+        """Return the latest runs with their attempts: as many as the check needs, and a few for the table."""
         runs = [run for run in self._runs(example) if run["state"] in ENDED]
-        return [self._client.run(run["id"]) for run in runs]
+        return [self._client.run(run["id"]) for run in runs[-max(example.runs_needed, _SHOWN_AT_LEAST) :]]
