@@ -22,8 +22,7 @@ EXAMPLES_FOLDER = PROJECT / "examples"
 DEADLINE_SECONDS = 150.0
 """For all examples together; on an idle machine they need about 20 s, and up to a minute for the crontab."""
 _POLL_SECONDS = 0.3
-_MOST_RUNS = 1000
-_MOST_RUNS_OF_A_JOB = 100
+_MOST_RUNS = 400
 _SHOWN_AT_LEAST = 4
 
 
@@ -56,8 +55,8 @@ class _Demo:
         self._request()
         progress = Progress(EXAMPLES)
         with progress:
-            self._watch(progress)
-        runs = {example.job: self._in_full(example) for example in EXAMPLES}
+            seen = self._watch(progress)
+        runs = {example.job: self._in_full(example, seen[example.job]) for example in EXAMPLES}
         findings = judge(runs)
         progress.report(runs, findings)
         return 1 if any(findings.values()) else 0
@@ -79,33 +78,36 @@ class _Demo:
                 params = {"port": self._port} if example.wants_port else None
                 self._client.trigger_many(example.job, example.requests, params)
 
-    def _watch(self, progress: Progress) -> None:
-        """Wait until every example has run. Raises Overdue."""
+    def _watch(self, progress: Progress) -> dict[str, list[Run]]:
+        """Wait until every example has run, and return the runs. Raises Overdue, also when interrupted."""
         deadline = time.monotonic() + DEADLINE_SECONDS
-        while not self._stopping.wait(_POLL_SECONDS):
-            runs = {example.job: self._runs(example) for example in EXAMPLES}
+        while True:
+            runs = self._runs()
             progress.update(runs)
             waiting = [example.job for example in EXAMPLES if not example.is_done(runs[example.job])]
             if not waiting:
-                return
+                return runs
+            if self._stopping.wait(_POLL_SECONDS):
+                raise Overdue("The demo was interrupted.")
             if time.monotonic() > deadline:
                 raise Overdue(
                     f"After {DEADLINE_SECONDS:g} s these examples had not ended: {', '.join(waiting)}; "
                     "the logs in the data folder say more."
                 )
 
-    def _runs(self, example: Example) -> list[Run]:
-        """Return the runs of this demo, the oldest first; where earlier ones will do, the latest of those."""
+    def _runs(self) -> dict[str, list[Run]]:
+        """Return this demo's runs by job, the oldest first; where earlier ones will do, the latest of those."""
+        # One request for all: asking for each job would take the processor from the jobs themselves.
         # Skipped are the instants between two demos.
-        found = [
-            run for run in self._client.runs(job=example.job, limit=_MOST_RUNS_OF_A_JOB) if run["state"] != "skipped"
-        ]
-        new = [run for run in found if run["id"] > self._newest_before]
-        if not new and example.earlier_counts:
-            new = found[:1]
-        return new[::-1]
+        found = [run for run in self._client.runs(limit=_MOST_RUNS) if run["state"] != "skipped"]
+        return {example.job: self._those_that_count(example, found) for example in EXAMPLES}
 
-    def _in_full(self, example: Example) -> Sequence[Run]:
+    def _those_that_count(self, example: Example, newest_first: Sequence[Run]) -> list[Run]:
+        runs = [run for run in newest_first if run["job"] == example.job]
+        new = [run for run in runs if run["id"] > self._newest_before]
+        return new[::-1] or (runs[:1] if example.earlier_counts else [])
+
+    def _in_full(self, example: Example, seen: Sequence[Run]) -> Sequence[Run]:
         """Return the latest runs with their attempts: as many as the check needs, and a few for the table."""
-        runs = [run for run in self._runs(example) if run["state"] in ENDED]
+        runs = [run for run in seen if run["state"] in ENDED]
         return [self._client.run(run["id"]) for run in runs[-max(example.runs_needed, _SHOWN_AT_LEAST) :]]
