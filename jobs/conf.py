@@ -31,7 +31,9 @@ def conf() -> Conf:
         queues=tuple(given.get("QUEUES", ("default",))),
         lease=timedelta(seconds=given.get("LEASE_SECONDS", 30.0)),
         heartbeat=timedelta(seconds=given.get("HEARTBEAT_SECONDS", 10.0)),
-        workspace_dir=Path(given.get("WORKSPACE_DIR", Path(settings.BASE_DIR) / ".jobsched" / "workspaces")),
+        workspace_dir=Path(
+            given.get("WORKSPACE_DIR") or Path(getattr(settings, "BASE_DIR", ".")) / ".jobsched" / "workspaces"
+        ),
         task_events=given.get("TASK_EVENTS", True),
         prepared_statements=given.get("PREPARED_STATEMENTS", True),
     )

@@ -13,6 +13,7 @@ CLONE_NEWPID: Final = 0x20000000
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_CHILD_SUBREAPER: Final = 36
+_MADV_COLLAPSE: Final = 25
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
 _MS_REC, _MS_SLAVE = 1 << 14, 1 << 19
 
@@ -38,6 +39,11 @@ def die_with_parent(signal_number: int) -> None:
 def set_dumpable(allowed: bool) -> None:
     """Decide whether other processes of this user may read this one's memory and environment in /proc."""
     _check(_libc.prctl(_PR_SET_DUMPABLE, int(allowed), 0, 0, 0), "prctl(PR_SET_DUMPABLE)")
+
+
+def collapse(start: int, length: int) -> bool:
+    """Put memory into huge pages now. Return whether the kernel did so."""
+    return int(_libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), _MADV_COLLAPSE)) == 0
 
 
 def become_subreaper() -> None:

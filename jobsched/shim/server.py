@@ -10,7 +10,7 @@ import socket
 import time
 from typing import Final
 
-from jobsched.shim import messages, workspace
+from jobsched.shim import hugepages, messages, workspace
 from jobsched.shim.bell import Bell
 from jobsched.shim.child import Terminal, Work, live
 from jobsched.shim.descriptors import neutralise
@@ -79,6 +79,7 @@ class Shim:
         # What exists now is shared with every run; a collection in a run must not copy it page by page.
         gc.collect()
         gc.freeze()
+        hugepages.gather()
 
     def _stop(self, *_signal: object) -> None:
         self._over = True

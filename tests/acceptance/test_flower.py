@@ -47,26 +47,31 @@ def test_runs_are_listed_under_their_jobs_name(
     request_run: Callable[..., Run],
     start_worker: Callable[..., Process],
 ) -> None:
-    start_worker()
+    import tests.sample_callables  # noqa: F401 - known here as it is to the worker
+
+    start_worker(env={"JOBSCHED_IMPORTS": "tests.sample_callables"})
     wait_for(lambda: flower("/api/workers?refresh=1"), what="the worker in Flower")
     save("Nightly report", run="sleep 0.3")
     save("Broken report", run="exit 3")
+    save("Trusted report", call="sample.trusted")
     good, bad = ended(request_run("Nightly report")), ended(request_run("Broken report"))
+    trusted = ended(request_run("Trusted report"))
 
     def listed() -> dict[str, Any]:
         tasks = flower("/api/tasks")
-        ids = {f"run-{good.pk}", f"run-{bad.pk}"}
+        ids = {f"run-{run.pk}" for run in (good, bad, trusted)}
         done = all(tasks.get(uuid, {}).get("state") in ("SUCCESS", "FAILURE") for uuid in ids)
         return tasks if done else {}
 
-    tasks = wait_for(listed, what="both runs in Flower")
+    tasks = wait_for(listed, what="all runs in Flower")
 
-    assert {task["name"] for task in tasks.values()} == {"Nightly report", "Broken report"}
+    assert {task["name"] for task in tasks.values()} == {"Nightly report", "Broken report", "Trusted report"}
     first, second = tasks[f"run-{good.pk}"], tasks[f"run-{bad.pk}"]
     assert (first["state"], second["state"]) == ("SUCCESS", "FAILURE")
     assert first["runtime"] >= 0.3 and second["runtime"] > 0
     assert good.worker and first["worker"] == good.worker.split("/")[0]
     assert "exit code 3" in second["exception"]
+    assert tasks[f"run-{trusted.pk}"]["state"] == "SUCCESS"
 
 
 @pytest.mark.parametrize("credentials", [None, "admin:wrong"])

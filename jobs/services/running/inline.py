@@ -19,6 +19,8 @@ from types import FrameType
 
 from jobs import worker
 from jobs.conf import conf
+from jobs.messages import Event
+from jobs.services.running import events
 from jobs.services.running.settling import settle
 from jobs.services.running.slot import SlotProcess, deadline_seconds
 from jobs.store import claims as store
@@ -61,6 +63,7 @@ class Inline:
         self._lock = threading.Lock()
         self._waiting: deque[Claim] = deque()
         self._ended: list[Settlement] = []
+        self._events: list[Event] = []
         self._current: Claim | None = None
         self._current_began = 0.0
         self._interrupt: type[Exception] | None = None
@@ -76,11 +79,13 @@ class Inline:
         with self._lock:
             self._waiting.extend(claims)
             self._ended = []
+            self._events = []
             self._renewed_at = self._slot.claimed_at
         self._busy.set()
         while (claim := self._next()) is not None:
             self._perform_one(claim)
         self._busy.clear()
+        self._slot.events.send(self._events)
         return self._ended
 
     def _next(self) -> Claim | None:
@@ -94,8 +99,9 @@ class Inline:
         return claim
 
     def _perform_one(self, claim: Claim) -> None:
-        content = self._slot.content(claim)[2]
+        _, job, content = self._slot.content(claim)
         outcome = _STOPPING
+        began = time.time()
         if self._current is not None:
             try:
                 try:
@@ -108,6 +114,10 @@ class Inline:
         with self._lock:
             if self._interrupt is not None:
                 outcome = self._interrupted(content.timeout_seconds)
+            if self._slot.events.enabled:
+                now = time.time()
+                self._events += events.begins(claim, job=job, at=began)
+                self._events += events.ends(claim, outcome, at=now, runtime=now - began)
             self._ended.append(
                 settle(claim, content, outcome, now=datetime.now(UTC), unit=random.random())  # noqa: S311 - jitter
             )

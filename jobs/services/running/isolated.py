@@ -9,37 +9,28 @@ from datetime import UTC, datetime
 
 from jobs import worker
 from jobs.conf import conf
+from jobs.services.running import events
 from jobs.services.running.settling import settle, with_output
 from jobs.services.running.slot import SlotProcess, deadline_seconds
 from jobs.store import claims as store
 from jobs.store.claims import Claim, Settlement
-from jobsched.domain.outcomes import Verdict
 from jobsched.engine import Pulse
 
 logger = logging.getLogger(__name__)
-
-_EVENTS = {Verdict.SUCCEEDED: "succeeded", Verdict.CANCELLED: "revoked", Verdict.HANDED_BACK: "retried"}
 
 
 def perform_isolated(slot: SlotProcess, claim: Claim) -> Settlement:
     """Perform a claimed run and decide what its outcome means."""
     _, job, content = slot.content(claim)
     watch = ClaimWatch(slot, claim)
-    slot.events.send("received", run_id=claim.run_id, name=job, args="()", kwargs="{}", retries=claim.tries - 1)
-    slot.events.send("started", run_id=claim.run_id)
+    slot.events.send(events.begins(claim, job=job, at=time.time()))
     began = time.monotonic()
 
     report = slot.engine.perform(slot.assignment(claim), watch, deadline=slot.lease_deadline())
 
     outcome = report.outcome
-    slot.events.send(
-        _EVENTS.get(outcome.verdict, "failed"),
-        run_id=claim.run_id,
-        runtime=time.monotonic() - began,
-        result=outcome.reason or outcome.verdict,
-        exception=outcome.reason,
-        traceback="",
-    )
+    seconds = time.monotonic() - began
+    slot.events.send(events.ends(claim, outcome, at=time.time(), runtime=seconds))
     logger.info(
         "attempt ended run=%d attempt=%d job=%r verdict=%s reason=%r seconds=%.3f",
         claim.run_id,
@@ -47,7 +38,7 @@ def perform_isolated(slot: SlotProcess, claim: Claim) -> Settlement:
         job,
         outcome.verdict,
         outcome.reason,
-        time.monotonic() - began,
+        seconds,
     )
     settlement = settle(claim, content, outcome, now=datetime.now(UTC), unit=random.random())  # noqa: S311 - jitter
     return with_output(settlement, report, flushed=watch.flushed > 0)
