@@ -33,7 +33,7 @@ down: $(VENV)/.local ## Stop the stack that `make up` runs in another terminal
 
 test: $(VENV)/.dev ## Run all tests against a real PostgreSQL and RabbitMQ (TESTS=tests/unit)
 	@tools/need-for-tests rabbitmq-server chromium
-	@$(PY) -m jobsched.local exec -- $(PY) -m pytest -p tests.environment $(TESTS) $(ARGS)
+	@$(PY) -m jobsched.local exec -- $(PY) -m pytest $(TESTS) $(ARGS)
 
 check: format-check lint types contracts test ## Everything that must hold: format, lint, types, contracts, tests
 

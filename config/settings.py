@@ -179,6 +179,15 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "interval_step": 0.1,
     "interval_max": 0.2,
 }
+if BROKER_URL.startswith("pgmq://"):
+    # PostgreSQL carries the messages: no extension to install, and a message is noticed by NOTIFY.
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "init_extension": False,
+        "use_notify": True,
+        "wait_time_seconds": 0,
+        "polling_interval": 1,
+        "notify_throttle_interval_ms": 0,
+    }
 CELERY_IMPORTS = IMPORTS
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_SERIALIZER = "json"
