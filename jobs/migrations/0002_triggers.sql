@@ -1,4 +1,4 @@
-INSERT INTO jobs_project (name) VALUES ('default');
+INSERT INTO jobs_project (name) VALUES ('default') ON CONFLICT DO NOTHING;
 
 -- Every change of a job keeps the former definition, whoever makes it: admin, ORM, bulk update or plain SQL.
 CREATE FUNCTION jobs_keep_definition() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -32,6 +32,18 @@ END $$;
 
 CREATE TRIGGER jobs_keep_definition BEFORE INSERT OR UPDATE ON jobs_job
     FOR EACH ROW EXECUTE FUNCTION jobs_keep_definition();
+
+-- Runs name their job without a foreign key, which would lock the job's row for each of them.
+CREATE FUNCTION jobs_keep_jobs_of_runs() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM jobs_run WHERE job_id = OLD.id) THEN
+        RAISE foreign_key_violation USING MESSAGE = format('job %s has runs; archive it instead', OLD.id);
+    END IF;
+    RETURN OLD;
+END $$;
+
+CREATE TRIGGER jobs_keep_jobs_of_runs BEFORE DELETE ON jobs_job
+    FOR EACH ROW EXECUTE FUNCTION jobs_keep_jobs_of_runs();
 
 -- Each PeriodicTask has our row beside it; a change of when it fires makes that row stale from this moment on.
 CREATE FUNCTION jobs_follow_periodic_task() RETURNS trigger LANGUAGE plpgsql AS $$

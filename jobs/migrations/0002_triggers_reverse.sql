@@ -7,6 +7,8 @@ DROP TRIGGER jobs_follow_periodic_task_changed ON django_celery_beat_periodictas
 DROP TRIGGER jobs_follow_periodic_task_gone ON django_celery_beat_periodictask;
 DROP TRIGGER jobs_follow_periodic_task_made ON django_celery_beat_periodictask;
 DROP FUNCTION jobs_follow_periodic_task();
+DROP TRIGGER jobs_keep_jobs_of_runs ON jobs_job;
+DROP FUNCTION jobs_keep_jobs_of_runs();
 DROP TRIGGER jobs_keep_definition ON jobs_job;
 DROP FUNCTION jobs_keep_definition();
 ALTER TABLE jobs_run RESET (

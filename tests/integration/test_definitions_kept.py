@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from django.db import connection
+import pytest
+from django.db import IntegrityError, connection
 
 from jobs.models import Definition, Job
+from jobs.store import births
+from jobs.store.births import Birth
+from jobs.store.session import django_connection
 
 
 def test_each_change_keeps_the_former_definition(make_job: Callable[..., Job]) -> None:
@@ -40,3 +44,11 @@ def test_what_changes_nothing_makes_no_definition(make_job: Callable[..., Job]) 
 
     assert Definition.objects.filter(job=job).count() == 2
     assert Job.objects.get(pk=job.pk).definition_id == job.definition_id
+
+
+def test_a_job_with_runs_cannot_be_deleted(make_job: Callable[..., Job]) -> None:
+    job = make_job()
+    births.create(django_connection, [Birth(job_id=job.pk, trigger="request")])
+    with connection.cursor() as cursor, pytest.raises(IntegrityError, match="has runs"):
+        cursor.execute("DELETE FROM jobs_job WHERE id = %s", [job.pk])
+    assert Job.objects.filter(pk=job.pk).exists()
