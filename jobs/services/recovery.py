@@ -9,7 +9,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from django.db import transaction
-from jobsched.domain.retry import decide
 
 from jobs import messages
 from jobs.conf import conf
@@ -19,6 +18,7 @@ from jobs.store.recovery import Expired
 from jobs.store.session import django_connection
 from jobsched.domain.content import Content
 from jobsched.domain.outcomes import Outcome, Verdict
+from jobsched.domain.retry import decide
 from jobsched.domain.states import State
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def lost(expired: Expired, *, now: datetime, unit: float) -> Settlement:
         again_in_seconds=(decision.at - now).total_seconds() if decision.at else None,
         verdict=Verdict.LOST,
         attempt_reason=reason,
-        output=expired.output.decode("utf-8", "replace").replace("\0", "\ufffd"),
+        output=expired.output.decode("utf-8", "replace"),
         output_total=len(expired.output),
         flushed=bool(expired.output),
     )

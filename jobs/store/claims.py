@@ -13,8 +13,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from jobs.store.session import Execute
+from jobs.store.session import Execute, Refused
 from jobsched.domain.states import State
+from jobsched.domain.storable import storable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,15 +168,16 @@ def settle_and_claim(
 ) -> Settled:
     """Record ended attempts and claim the next runs of a queue, in one statement and so in one commit.
 
-    A settlement missing from the answer's `recorded` was refused by the fence. Raises Unavailable when the
-    connection failed, in which case it may or may not have happened: ask `unsettled` and `claimed_as`.
+    A settlement missing from the answer's `recorded` was refused by the fence. Raises Refused when one of them
+    cannot be stored, and Unavailable when the connection failed, in which case it may or may not have happened:
+    ask `unsettled` and `claimed_as`.
     """
     if not settlements and request is None:
         return Settled()
     params: dict[str, Any] = {}
     if settlements:
         params |= {
-            "settlements": json.dumps([_as_json(s) for s in settlements], allow_nan=False),
+            "settlements": _as_json_text(settlements),
             "run_ids": [s.run_id for s in settlements],
             "flushed": [s.run_id for s in settlements if s.flushed],
             "actor": actor,
@@ -208,6 +210,13 @@ def _claim(row: tuple[Any, ...], request: ClaimRequest) -> Claim:
         scheduled_for=row[7],
         started_at=row[8],
     )
+
+
+def _as_json_text(settlements: Sequence[Settlement]) -> str:
+    try:
+        return storable(json.dumps([_as_json(s) for s in settlements], allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Refused(f"it is no JSON that can be stored: {error}") from error
 
 
 def _as_json(settlement: Settlement) -> dict[str, Any]:

@@ -9,9 +9,13 @@ import psycopg
 from django.db import connection
 
 from jobs.conf import conf
-from jobsched.domain.errors import Unavailable
+from jobsched.domain.errors import JobschedError, Unavailable
 
 Row = tuple[Any, ...]
+
+
+class Refused(JobschedError):
+    """The database, or JSON, cannot hold the values of a statement. Nothing was done; trying again does not help."""
 
 
 class Execute(Protocol):
@@ -38,12 +42,14 @@ class Session:
         self._connection: psycopg.Connection[Row] | None = None
 
     def __call__(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
-        """Run one statement. Raise Unavailable when the connection fails: the statement may have committed."""
+        """Run one statement. Raises Refused, and Unavailable when the connection fails: it may have committed."""
         try:
             if self._connection is None:
                 self._connection = self._open()
             cursor = self._connection.execute(sql, params)
             return cursor.fetchall() if cursor.description else []
+        except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
+            raise Refused(f"the database refuses a value: {error.diag.message_primary or error}") from error
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self.close()
             raise Unavailable(f"the database cannot be reached: {error}") from error

@@ -57,5 +57,5 @@ class RetryAfter(JobschedError):
     transient = True
 
     def __init__(self, seconds: float, message: str = "") -> None:
-        super().__init__(message or f"asked to be tried again after {seconds:g} s")
-        self.seconds = seconds
+        self.seconds = float(seconds)
+        super().__init__(message or f"asked to be tried again after {self.seconds:g} s")

@@ -19,7 +19,7 @@ from typing import Any, Final
 from jobsched.domain.errors import Unavailable
 from jobsched.domain.outcomes import Assignment, Outcome, Report, Verdict
 from jobsched.engine import reasons
-from jobsched.engine.clip import KIB, Clip, as_text
+from jobsched.engine.clip import KIB, Clip
 from jobsched.engine.listener import Garbled, Listener
 from jobsched.engine.sections import Sections
 from jobsched.engine.watch import Watch
@@ -158,7 +158,7 @@ class Attempt:
             case {"exec": True}:
                 self._replaced_process = True
             case {"outcome": dict() as told}:
-                self._told = Outcome.from_json(_storable(told))
+                self._told = Outcome.from_json(told)
             case _:
                 raise Garbled
 
@@ -308,15 +308,3 @@ class Attempt:
             sections=self._sections.all(),
             killed=(self._end or {}).get("killed", 0),
         )
-
-
-def _storable(value: Any) -> Any:
-    """Replace in all text what PostgreSQL's text and jsonb cannot hold: NUL and lone surrogates."""
-    match value:
-        case str():
-            return as_text(value.encode("utf-8", "replace"))
-        case list():
-            return [_storable(item) for item in value]
-        case dict():
-            return {_storable(key): _storable(item) for key, item in value.items()}
-    return value

@@ -6,6 +6,8 @@ import json
 import socket
 from typing import Any, Final
 
+from jobsched.domain.storable import storable
+
 _LONGEST: Final = 4 * 1024 * 1024
 
 
@@ -56,7 +58,7 @@ class Listener:
         if len(self._unread) > _LONGEST:
             raise Garbled
         try:
-            return [_checked(json.loads(line)) for line in lines]
+            return [_checked(json.loads(storable(line.decode()))) for line in lines]
         except (ValueError, RecursionError) as error:
             raise Garbled from error
 

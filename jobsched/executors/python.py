@@ -50,32 +50,45 @@ def perform_in_process(work: Assignment) -> Outcome:
 
 
 def invoke(function: Callable[..., Any], params: dict[str, Any]) -> Outcome:
-    """Call a function and judge how it ended. What stops the worker itself (KeyboardInterrupt) is let through."""
+    """Call a function and judge how it ended. What stops the worker itself (KeyboardInterrupt) is let through.
+
+    Not every failure is an Exception: a cancelled coroutine's is not, nor are those of some libraries' time limits.
+    """
     try:
         return Outcome(verdict=Verdict.SUCCEEDED, result=function(**params))
     except SystemExit as error:
         return _exited(error)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         return _failed(error)
 
 
-def _failed(error: Exception) -> Outcome:
+def _failed(error: BaseException) -> Outcome:
     # The first frame is this module's, which tells the reader nothing.
     shown = error.__traceback__.tb_next if error.__traceback__ else None
     traceback.print_exception(type(error), error, shown)
     return Outcome(
         verdict=Verdict.FAILED,
-        reason=f"{type(error).__name__}: {error}",
+        reason=f"{type(error).__name__}: {_said(error)}",
         error=_qualified(type(error)),
         no_retry=isinstance(error, DoNotRetry),
         retry_after_seconds=error.seconds if isinstance(error, RetryAfter) else None,
     )
 
 
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # its class is the user's
+        return "(its text cannot be made)"
+
+
 def _exited(error: SystemExit) -> Outcome:
     if error.code is None or error.code == 0:
         return Outcome(verdict=Verdict.SUCCEEDED, exit_code=0)
-    code = error.code if isinstance(error.code, int) else 1
+    # A process keeps eight bits of it; what they make of a failure is never a success.
+    code = error.code & 0xFF or 0xFF if isinstance(error.code, int) else 1
     if not isinstance(error.code, int):
         sys.stderr.write(f"{error.code}\n")
     return Outcome(verdict=Verdict.FAILED, reason=f"exit code {code}", exit_code=code, error="SystemExit")

@@ -21,6 +21,7 @@ from jobs import worker
 from jobs.conf import conf
 from jobs.messages import Event
 from jobs.services.running import events
+from jobs.services.running.recording import settle_and_claim
 from jobs.services.running.settling import settle
 from jobs.services.running.slot import SlotProcess, deadline_seconds
 from jobs.store import claims as store
@@ -157,7 +158,7 @@ class Inline:
                 self._waiting.clear()
         if held_up:
             back = [settle(c, self._slot.content(c)[2], _HELD_UP, now=datetime.now(UTC), unit=0.0) for c in held_up]
-            store.settle_and_claim(session, back, None, actor=self._slot.name)
+            settle_and_claim(session, back, None, actor=self._slot.name)
         content = self._slot.content(current)[2]
         if content.timeout_seconds is not None and took > content.timeout_seconds:
             self._interrupt_current(current, TimeLimitExceeded)
@@ -200,7 +201,7 @@ class Inline:
                 ended.append(settle(overran, content, outcome, now=datetime.now(UTC), unit=random.random()))  # noqa: S311
             back = [settle(c, self._slot.content(c)[2], _HELD_UP, now=datetime.now(UTC), unit=0.0) for c in waiting]
             try:
-                store.settle_and_claim(session, ended + back, None, actor=self._slot.name)
+                settle_and_claim(session, ended + back, None, actor=self._slot.name)
             finally:
                 logger.error("slot ended: an in-process run could not be interrupted")
                 os._exit(70)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from jobsched.domain.retry import decide
 
 from jobs.store.claims import Claim, Settlement
 from jobsched.domain.content import Content
 from jobsched.domain.outcomes import Outcome, Report, Verdict
+from jobsched.domain.retry import decide
 from jobsched.domain.states import State
 
 logger = logging.getLogger(__name__)
@@ -47,15 +45,15 @@ def settle(claim: Claim, content: Content, outcome: Outcome, *, now: datetime, u
         attempt=claim.attempt,
         token=claim.token,
         after=after,
-        reason=storable(reason),
+        reason=reason,
         again_in_seconds=again_in,
         verdict=outcome.verdict,
-        attempt_reason=storable(outcome.reason),
+        attempt_reason=outcome.reason,
         handed_back=outcome.verdict is Verdict.HANDED_BACK,
         exit_code=outcome.exit_code,
         http_status=outcome.http_status,
         error=outcome.error,
-        result=_storable_json(outcome.result),
+        result=outcome.result,
     )
 
 
@@ -66,7 +64,7 @@ def with_output(settlement: Settlement, report: Report, *, flushed: bool) -> Set
         output, key = _kept_apart(settlement, output)
     return replace(
         settlement,
-        output=storable(output.decode("utf-8", "replace")),
+        output=output.decode("utf-8", "replace"),
         output_key=key,
         output_total=report.output_total,
         sections=[section.to_json() for section in report.sections] or None,
@@ -83,23 +81,3 @@ def _kept_apart(settlement: Settlement, output: bytes) -> tuple[bytes, str | Non
     except OSError as error:
         logger.exception("output store refused run=%d", settlement.run_id)
         return f"[only the end is kept: the output store refused it: {error}]\n".encode() + excerpt, None
-
-
-def storable(text: str) -> str:
-    """Return text as PostgreSQL can hold it: no NUL, no lone surrogates."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
-
-
-def _storable_json(value: Any) -> Any:
-    """A result whose text PostgreSQL's jsonb would refuse is cleaned; all else passes as it is."""
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    text = json.dumps(value)
-    if "\\u0000" in text or "\\ud" in text.lower():
-        return json.loads(
-            json.dumps(value, ensure_ascii=False)
-            .replace("\\u0000", "\ufffd")
-            .encode("utf-8", "replace")
-            .decode("utf-8")
-        )
-    return value

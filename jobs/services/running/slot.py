@@ -13,6 +13,7 @@ from django.db import connections
 
 from jobs import messages, worker
 from jobs.conf import conf
+from jobs.services.running.recording import settle_and_claim
 from jobs.store import claims as store
 from jobs.store.claims import Claim, ClaimRequest, Settled, Settlement
 from jobs.store.session import Session
@@ -60,7 +61,7 @@ class SlotProcess:
         )
         self.claimed_at = time.monotonic()
         try:
-            settled = store.settle_and_claim(self.session, settlements, request or None, actor=self.name)
+            settled = settle_and_claim(self.session, settlements, request or None, actor=self.name)
         except Unavailable as error:
             logger.warning("record in doubt, asking again error=%s", error)
             settled = self._after_doubt(settlements, request or None)
@@ -78,7 +79,7 @@ class SlotProcess:
         while True:
             try:
                 still_open = store.unsettled(self.session, settlements) if settlements else []
-                again = store.settle_and_claim(self.session, still_open, None, actor=self.name)
+                again = settle_and_claim(self.session, still_open, None, actor=self.name)
                 open_ids = {s.run_id for s in still_open}
                 recorded = {s.run_id: s.after for s in settlements if s.run_id not in open_ids}
                 claims = store.claimed_as(self.session, request) if request else []

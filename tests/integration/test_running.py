@@ -1,0 +1,73 @@
+"""What a slot does with the runs it has claimed, on a real database: `work`, without a worker around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import tests.hostile_callables
+import tests.sample_callables  # noqa: F401
+from jobs.models import Attempt, Job, Run
+from jobs.services import control, running
+from jobs.services.running import inline, turn
+from jobs.services.running.recording import settle_and_claim
+from jobs.store.session import Session
+from tests.hostile_callables import HOSTILE
+from tests.integration.conftest import claim_next
+from tests.integration.test_claims import ended
+
+
+@pytest.fixture(autouse=True)
+def _own_slot() -> Iterator[None]:
+    yield
+    if turn._slot is not None:
+        turn._slot.close()
+        turn._slot = inline._inline = None
+
+
+@pytest.fixture
+def request_runs(make_job: Callable[..., Job]) -> Callable[..., list[Run]]:
+    """Request a run of each callable, in this order."""
+
+    def make(*calls: str, **fields: object) -> list[Run]:
+        for number, call in enumerate(calls):
+            make_job(f"Job {number}", kind="python", spec={"call": call}, in_process="trusted" in call, **fields)
+        return [control.trigger(job=f"Job {number}", actor="test") for number in range(len(calls))]
+
+    return make
+
+
+def states(runs: list[Run]) -> list[str]:
+    return [Run.objects.get(pk=run.pk).state for run in runs]
+
+
+def test_one_result_that_cannot_be_stored_is_a_failure_and_the_others_stand(session: Session, make_runs: Any) -> None:
+    runs = make_runs(3)
+    first, second, third = (claim_next(session)[0] for _ in range(3))
+    settlements = [ended(first, result=1), ended(second, exit_code=2**40), ended(third, result=3)]
+
+    settled = settle_and_claim(session, settlements, None, actor="slot-1")
+
+    assert list(settled.recorded.values()) == ["succeeded", "failed", "succeeded"]
+    assert states(runs) == ["succeeded", "failed", "succeeded"]
+    assert "cannot be stored" in Run.objects.get(pk=second.run_id).reason
+
+
+SUCCEEDS = {"escaped-nul", "unstorable-text", "deep"}
+
+
+@pytest.mark.parametrize("how", ["", "trusted-"])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_whatever_a_callable_does_its_run_ends_and_no_other_is_harmed(
+    request_runs: Callable[..., list[Run]], name: str, how: str
+) -> None:
+    runs = request_runs("sample.trusted", "sample.trusted", f"hostile.{how}{name}", "sample.trusted")
+
+    running.work("default", hostname="slot@test")
+
+    after = "succeeded" if name in SUCCEEDS else "failed"
+    assert states(runs) == ["succeeded", "succeeded", after, "succeeded"]
+    [attempt] = Attempt.objects.filter(run=runs[2])
+    assert (attempt.verdict, attempt.number) == (after, 1)
