@@ -14,9 +14,11 @@ from jobs.services import control, running
 from jobs.services.running import inline, turn
 from jobs.services.running.recording import settle_and_claim
 from jobs.store.session import Session
+from jobsched.callables import callable_job
 from tests.hostile_callables import HOSTILE
 from tests.integration.conftest import claim_next
 from tests.integration.test_claims import ended
+from tests.processes import wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +55,32 @@ def test_one_result_that_cannot_be_stored_is_a_failure_and_the_others_stand(sess
     assert list(settled.recorded.values()) == ["succeeded", "failed", "succeeded"]
     assert states(runs) == ["succeeded", "failed", "succeeded"]
     assert "cannot be stored" in Run.objects.get(pk=second.run_id).reason
+
+
+@callable_job("test.look-at", in_process=True)
+def look_at(run: int, other: int) -> list[str]:
+    """Wait until two other runs are no longer running."""
+
+    def seen() -> list[str]:
+        states = [Run.objects.get(pk=pk).state for pk in (run, other)]
+        return [] if "running" in states else states
+
+    return wait_for(seen, timeout=10)
+
+
+def test_a_long_run_holds_up_neither_what_ended_before_it_nor_what_comes_after(
+    make_job: Callable[..., Job], request_runs: Callable[..., list[Run]]
+) -> None:
+    _, before, after = request_runs("sample.trusted", "sample.trusted", "sample.trusted")
+    make_job("Long", kind="python", spec={"call": "test.look-at"}, in_process=True)
+    control.trigger(job="Long", actor="test", params={"run": before.pk, "other": after.pk}, priority=6)
+    Run.objects.exclude(pk=after.pk).filter(priority=5).update(priority=7)
+
+    running.work("default", hostname="slot@test")
+
+    assert Attempt.objects.get(run__job__name="Long").result == ["succeeded", "queued"]
+    assert states([before, after]) == ["succeeded", "succeeded"]
+    assert [a.verdict for a in Attempt.objects.filter(run=after)] == ["handed_back", "succeeded"]
 
 
 SUCCEEDS = {"escaped-nul", "unstorable-text", "deep"}

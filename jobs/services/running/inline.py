@@ -1,7 +1,7 @@
 """Perform trusted callables in the slot itself: thousands a second, at the price of isolation.
 
-A second thread watches. It renews the leases of a batch that takes long, hands back what has not begun
-when one run holds up the rest, and enforces time limits: first by an exception in the callable, then, since
+A second thread watches. When a batch takes long, it records what has ended, hands back what has not begun and
+renews the lease of the run in hand. It enforces time limits: first by an exception in the callable, then, since
 nothing can end a thread from outside, by ending the slot, which Celery replaces.
 """
 
@@ -35,7 +35,8 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25
 HOLD_UP_SECONDS = 1.0
-"""A run that takes longer than this must not make the rest of its batch wait."""
+"""After this long the run in hand must not make the rest of its batch wait: results for their record, runs for
+their turn. Far below any lease, so that only the run in hand ever needs a renewal."""
 
 _STOPPING = Outcome(verdict=Verdict.HANDED_BACK, reason="the worker is stopping")
 _HELD_UP = Outcome(verdict=Verdict.HANDED_BACK, reason="a longer run held up its batch")
@@ -65,6 +66,7 @@ class Inline:
         self._waiting: deque[Claim] = deque()
         self._ended: list[Settlement] = []
         self._events: list[Event] = []
+        self._began = 0.0
         self._current: Claim | None = None
         self._current_began = 0.0
         self._interrupt: type[Exception] | None = None
@@ -74,13 +76,14 @@ class Inline:
         threading.Thread(target=self._watch, name="inline-watch", daemon=True).start()
 
     def perform(self, claims: list[Claim]) -> list[Settlement]:
-        """Perform a batch. What was handed back meanwhile is recorded already and missing from the answer."""
+        """Perform a batch. What was recorded meanwhile is missing from the answer."""
         for waiting in claims:
             self._slot.content(waiting)  # loaded here: the watching thread must not use the slot's session
         with self._lock:
-            self._waiting.extend(claims)
+            self._waiting = deque(claims)
             self._ended = []
             self._events = []
+            self._began = time.monotonic()
             self._renewed_at = self._slot.claimed_at
         self._busy.set()
         while (claim := self._next()) is not None:
@@ -145,20 +148,18 @@ class Inline:
                     self._look(session, time.monotonic())
                 except Unavailable as error:
                     logger.warning("in-process batch not renewed error=%s", error)
-                    if time.monotonic() > self._renewed_at + deadline_seconds():
-                        self._end_slot(session, None)
+                except Exception:  # nobody else would renew or end the run in hand
+                    logger.exception("in-process batch not looked after, trying again")
+                if time.monotonic() > self._renewed_at + deadline_seconds():
+                    self._end_slot(session, None)
 
     def _look(self, session: Session, now: float) -> None:
         with self._lock:
             current, took = self._current, now - self._current_began
             if current is None:
                 return
-            held_up = list(self._waiting) if took > HOLD_UP_SECONDS else []
-            if held_up:
-                self._waiting.clear()
-        if held_up:
-            back = [settle(c, self._slot.content(c)[2], _HELD_UP, now=datetime.now(UTC), unit=0.0) for c in held_up]
-            settle_and_claim(session, back, None, actor=self._slot.name)
+            if now - self._began > HOLD_UP_SECONDS:
+                self._part_from(session)
         content = self._slot.content(current)[2]
         if content.timeout_seconds is not None and took > content.timeout_seconds:
             self._interrupt_current(current, TimeLimitExceeded)
@@ -167,11 +168,24 @@ class Inline:
         if now - self._renewed_at > conf().heartbeat.total_seconds():
             self._renew(session, current)
 
+    def _part_from(self, session: Session) -> None:
+        """Under the lock: record all of the batch but the run in hand; what cannot be recorded now stays."""
+        self._hand_back_waiting()
+        if self._ended:
+            settle_and_claim(session, self._ended, None, actor=self._slot.name)
+            self._ended = []
+
+    def _hand_back_waiting(self) -> None:
+        self._ended += [
+            settle(c, self._slot.content(c)[2], _HELD_UP, now=datetime.now(UTC), unit=0.0) for c in self._waiting
+        ]
+        self._waiting.clear()
+
     def _renew(self, session: Session, current: Claim) -> None:
         sent = time.monotonic()
-        with self._lock:
-            batch = [current, *self._waiting]
-        standing = store.heartbeat(session, batch, lease=conf().lease)
+        standing = store.heartbeat(session, [current], lease=conf().lease)
+        if current is not self._current:  # it has ended meanwhile, and its claim with it
+            return
         if current.run_id not in standing:
             logger.error("in-process run lost its lease, ending the slot run=%d", current.run_id)
             self._end_slot(session, None)
@@ -187,10 +201,10 @@ class Inline:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
 
     def _end_slot(self, session: Session, overran: Claim | None) -> None:
-        """Record what ended, and the run that does not end, then end this process. Never returns."""
+        """Record what ended, and the run that does not end, then end this process. Returns only if that has ended."""
         with self._lock:
-            ended, self._ended = self._ended, []
-            back, waiting = [], list(self._waiting)
+            if overran is not None and overran is not self._current:
+                return
             if overran is not None:
                 content = self._slot.content(overran)[2]
                 outcome = Outcome(
@@ -198,10 +212,10 @@ class Inline:
                     reason=f"ran longer than its limit of {content.timeout_seconds:g} s and could not be "
                     "interrupted; its slot was ended",
                 )
-                ended.append(settle(overran, content, outcome, now=datetime.now(UTC), unit=random.random()))  # noqa: S311
-            back = [settle(c, self._slot.content(c)[2], _HELD_UP, now=datetime.now(UTC), unit=0.0) for c in waiting]
+                self._ended.append(settle(overran, content, outcome, now=datetime.now(UTC), unit=random.random()))  # noqa: S311
+            self._hand_back_waiting()
             try:
-                settle_and_claim(session, ended + back, None, actor=self._slot.name)
+                settle_and_claim(session, self._ended, None, actor=self._slot.name)
             finally:
                 logger.error("slot ended: an in-process run could not be interrupted")
                 os._exit(70)
