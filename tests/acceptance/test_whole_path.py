@@ -263,6 +263,20 @@ def test_a_stopping_worker_hands_its_run_back_with_no_attempt_lost(
     assert [a.verdict for a in attempts(run)] == ["handed_back", "succeeded"]
 
 
+def test_a_stopping_worker_lets_what_must_not_be_repeated_come_to_its_end(
+    save: Save, request_run: Request, start_worker: Start
+) -> None:
+    worker = start_worker()
+    save(run="echo once; sleep 3; echo done", on_lost="fail", grace="1s")
+    run = running(request_run())
+    wait_for(lambda: OutputChunk.objects.filter(run=run).exists(), what="its first line")
+
+    worker.signal(signal.SIGTERM)
+
+    run = ended(run)
+    assert (run.state, [a.output for a in attempts(run)]) == ("succeeded", ["once\ndone\n"])
+
+
 def test_an_urgent_run_overtakes_those_that_wait(
     save: Save, request_run: Request, start_worker: Start, start_beat: Start
 ) -> None:

@@ -14,6 +14,7 @@ from jobs.services.running.settling import settle, with_output
 from jobs.services.running.slot import SlotProcess, deadline_seconds
 from jobs.store import claims as store
 from jobs.store.claims import Claim, Settlement
+from jobsched.domain.retry import OnLost
 from jobsched.engine import Pulse
 
 logger = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 def perform_isolated(slot: SlotProcess, claim: Claim) -> Settlement:
     """Perform a claimed run and decide what its outcome means."""
     _, job, content = slot.content(claim)
-    watch = ClaimWatch(slot, claim)
+    watch = ClaimWatch(slot, claim, repeatable=content.on_lost != OnLost.FAIL)
     slot.events.send(events.begins(claim, job=job, at=time.time()))
     began = time.monotonic()
 
@@ -47,11 +48,12 @@ def perform_isolated(slot: SlotProcess, claim: Claim) -> Settlement:
 class ClaimWatch:
     """What the engine asks while a run is under way, answered by the database."""
 
-    def __init__(self, slot: SlotProcess, claim: Claim) -> None:
+    def __init__(self, slot: SlotProcess, claim: Claim, *, repeatable: bool) -> None:
         self.heartbeat_seconds = conf().heartbeat.total_seconds()
         self.flushed = 0
         self._slot = slot
         self._claim = claim
+        self._repeatable = repeatable
         self._looks = worker.looks()
 
     def heartbeat(self) -> Pulse:
@@ -62,13 +64,17 @@ class ClaimWatch:
             deadline=sent + deadline_seconds(),
             lost=self._claim.run_id not in standing,
             cancel_requested=standing.get(self._claim.run_id, False),
-            stopping=worker.stopping(),
+            stopping=self._hands_back(),
         )
 
     def nudged(self) -> bool:
         """Tell whether there is reason to ask the database before the next heartbeat is due."""
         before, self._looks = self._looks, worker.looks()
-        return before != self._looks or worker.stopping()
+        return before != self._looks or self._hands_back()
+
+    def _hands_back(self) -> bool:
+        """What must not be repeated is not handed back once it has begun: a stopping worker waits for its end."""
+        return worker.stopping() and self._repeatable
 
     def flush(self, chunk: bytes) -> None:
         """Keep new output where people can follow it."""

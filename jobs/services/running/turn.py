@@ -22,6 +22,8 @@ _slot: SlotProcess | None = None
 
 def work(queue: str, *, hostname: str) -> None:
     """Perform runs of `queue` until it is empty, this slot's turn is over, or its worker is stopping."""
+    if worker.stopping():  # a hint that had been fetched before: what it tells of is for others now
+        return
     slot = _slot_of_this_process(hostname)
     turn_ends = time.monotonic() + TURN_SECONDS
     claims = slot.record([], claim_from=queue, limit=1)
