@@ -75,11 +75,13 @@ LEFT JOIN jobs_job j ON j.id = s.job_id
 def lock_due(execute: Execute, *, of_jobs: bool, limit: int) -> list[Entry]:
     """Lock due schedules, either those of jobs or those that name plain Celery tasks. Call inside a transaction.
 
-    Schedules that another beat holds are passed over.
+    Schedules that another beat holds, or that somebody is editing, are passed over. Both rows are locked here: an
+    edit takes the PeriodicTask first and its trigger then ours, and a beat that took them the other way round
+    would meet it in a deadlock.
     """
     rows = execute(
         _ENTRY + " WHERE s.next_fire_at <= clock_timestamp() AND (s.job_id IS NOT NULL) = %(of_jobs)s "
-        "ORDER BY s.next_fire_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED",
+        "ORDER BY s.next_fire_at LIMIT %(limit)s FOR NO KEY UPDATE OF t, s SKIP LOCKED",
         {"of_jobs": of_jobs, "limit": limit},
     )
     return [_entry(row) for row in rows]

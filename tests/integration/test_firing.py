@@ -13,6 +13,7 @@ from django_celery_beat.models import ClockedSchedule, CrontabSchedule, Interval
 
 from jobs.models import Job, Run, Schedule
 from jobs.services import scheduling
+from jobs.store.session import Session
 
 
 def tick() -> None:
@@ -149,6 +150,20 @@ def test_a_row_that_makes_no_sense_stops_no_other(every: Callable[..., Schedule]
     tick()
 
     assert (fired(), _next(bad)) == ([("queued", "")], None)
+
+
+def test_a_beat_waits_for_nobody_who_is_editing(every: Callable[..., Schedule], other_session: Session) -> None:
+    schedule = every(10, late_seconds=3)
+    edited = "UPDATE django_celery_beat_periodictask SET description = 'open' WHERE id = %(id)s"
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '2s'")
+
+    other_session("BEGIN", {})
+    other_session(edited, {"id": schedule.pk})
+    assert scheduling.fire_due() == 0
+    other_session("ROLLBACK", {})
+
+    assert scheduling.fire_due() == 1
 
 
 def test_beats_side_by_side_fire_every_instant_once(every: Callable[..., Schedule]) -> None:
