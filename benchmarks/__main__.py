@@ -13,8 +13,9 @@ from rich.console import Console
 from benchmarks.contenders import CONTENDERS, Contender, Place
 from benchmarks.errors import BenchmarkError
 from benchmarks.figures import Repetition
+from benchmarks.floor import Floor, measure_forks
 from benchmarks.measure import Plan, measure
-from benchmarks.report import print_table, to_json, write_json
+from benchmarks.report import print_floor, print_table, to_json, write_json
 from benchmarks.servers import Servers
 
 _RESULTS = Path(__file__).parent / "results"
@@ -48,7 +49,7 @@ def main(quick: bool, only: tuple[type[Contender], ...], repetitions: int, resul
         told = servers.describe()
         if told["fsync"] != "on":
             console.print("[bold]PostgreSQL has fsync off: these figures do not stand for durable writes.")
-        measured = _measure(console, servers, plan, only, repetitions)
+        measured, floor = _measure(console, servers, plan, only, repetitions)
     except BenchmarkError as error:
         raise click.ClickException(str(error)) from error
     print_table(
@@ -57,15 +58,17 @@ def main(quick: bool, only: tuple[type[Contender], ...], repetitions: int, resul
         rabbitmq_counted=servers.rabbitmq_pid is not None,
         postgres_counted=servers.postgres_pid is not None,
     )
-    path = write_json(to_json(measured, plan=plan, servers=told), results)
+    print_floor(console, floor, measured)
+    path = write_json(to_json(measured, floor=floor, plan=plan, servers=told), results)
     console.print(f"Written to {path}")
 
 
 def _measure(
     console: Console, servers: Servers, plan: Plan, kinds: tuple[type[Contender], ...], repetitions: int
-) -> dict[type[Contender], list[Repetition]]:
+) -> tuple[dict[type[Contender], list[Repetition]], Floor]:
     """Measure every contender once, then again: what disturbs the machine for a while disturbs all."""
     measured: dict[type[Contender], list[Repetition]] = {kind: [] for kind in kinds}
+    forks: list[float] = []
     with tempfile.TemporaryDirectory(prefix="jobsched-bench-") as folder:
         contenders: list[Contender] = []
         try:
@@ -79,10 +82,12 @@ def _measure(
                         f"{round_number}/{repetitions} {contender.title}: {found.rate:,.0f} runs/s",
                         highlight=False,
                     )
+                forks.append(measure_forks())
+                console.print(f"{round_number}/{repetitions} bare fork: {forks[-1]:,.0f} a second", highlight=False)
         finally:
             for contender in contenders:
                 contender.clean()
-    return measured
+    return measured, Floor(rates=forks)
 
 
 def _prepared(kind: type[Contender], servers: Servers, data: Path) -> Contender:

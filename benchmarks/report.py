@@ -16,7 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.contenders import OURS, Contender
+from benchmarks.contenders.ours import OursIsolated
 from benchmarks.figures import Figures, Repetition, rate_ratio, summarize
+from benchmarks.floor import Floor
 from benchmarks.measure import Plan
 
 _PACKAGES = (
@@ -70,7 +72,16 @@ def _cells(figures: Figures) -> list[str]:
     ]
 
 
-def to_json(measured: Measured, *, plan: Plan, servers: Mapping[str, str]) -> dict[str, Any]:
+def print_floor(console: Console, floor: Floor, measured: Measured) -> None:
+    """Say what a process per run costs on this machine when nothing else is done, and how near ours comes."""
+    line = f"Fork and exit of a process with the project loaded, nothing else: {floor.median:,.0f} a second"
+    if OursIsolated in measured:
+        share = summarize(measured[OursIsolated]).rate / floor.median
+        line += f"; jobsched, process per run, does {share:.0%} of that"
+    console.print(line, highlight=False)
+
+
+def to_json(measured: Measured, *, floor: Floor, plan: Plan, servers: Mapping[str, str]) -> dict[str, Any]:
     """Return everything that was measured, and on what."""
     return {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -83,6 +94,7 @@ def to_json(measured: Measured, *, plan: Plan, servers: Mapping[str, str]) -> di
         "servers": dict(servers),
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
         "plan": asdict(plan),
+        "bare_forks_per_second": {"median": floor.median, "rounds": list(floor.rates)},
         "contenders": {
             kind.key: {
                 "title": kind.title,
