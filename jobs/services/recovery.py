@@ -18,12 +18,14 @@ from jobs.store.recovery import Expired
 from jobs.store.session import django_connection
 from jobsched.domain.content import Content
 from jobsched.domain.outcomes import Outcome, Verdict
-from jobsched.domain.retry import decide
+from jobsched.domain.retry import RetryDecision, decide
 from jobsched.domain.states import State
 
 logger = logging.getLogger(__name__)
 
 BATCH = 1000
+REAP_BATCH = 100
+"""Each may have left as much output as is kept while it runs; together they must fit into one statement."""
 SWEEP_HINTS = 4
 """Hints a second for a queue with work: idle slots wake within a second even if every hint was lost."""
 
@@ -39,7 +41,7 @@ def promote() -> int:
 def reap(*, unit: Callable[[], float] = random.random) -> int:
     """End attempts whose lease has expired, and retry or fail their runs. Return how many."""
     with transaction.atomic():
-        expired = recovery.lock_expired(django_connection, limit=BATCH)
+        expired = recovery.lock_expired(django_connection, limit=REAP_BATCH)
         now = datetime.now(UTC)
         claims.settle_and_claim(django_connection, [lost(e, now=now, unit=unit()) for e in expired], None, actor="beat")
     for e in expired:
@@ -50,16 +52,8 @@ def reap(*, unit: Callable[[], float] = random.random) -> int:
 def lost(expired: Expired, *, now: datetime, unit: float) -> Settlement:
     """Decide what becomes of a run whose worker was lost."""
     claim = expired.claim
-    content = Content.from_json(expired.content)
     reason = f"its worker {expired.worker} was lost: no sign of life within the lease"
-    decision = decide(
-        content.retries,
-        outcome=Outcome(verdict=Verdict.LOST, reason=reason),
-        tries=claim.tries,
-        now=now,
-        unit=unit,
-        on_lost=content.on_lost,
-    )
+    decision = _what_follows(expired, reason, now=now, unit=unit)
     return Settlement(
         run_id=claim.run_id,
         attempt=claim.attempt,
@@ -72,6 +66,21 @@ def lost(expired: Expired, *, now: datetime, unit: float) -> Settlement:
         output=expired.output.decode("utf-8", "replace"),
         output_total=len(expired.output),
         flushed=bool(expired.output),
+    )
+
+
+def _what_follows(expired: Expired, reason: str, *, now: datetime, unit: float) -> RetryDecision:
+    try:
+        content = Content.from_json(expired.content)
+    except (ValueError, KeyError, TypeError):  # written by hand, or by a later version: it must not stop the others
+        return RetryDecision(again=False, reason=f"{reason}; not repeated, as its definition cannot be read")
+    return decide(
+        content.retries,
+        outcome=Outcome(verdict=Verdict.LOST, reason=reason),
+        tries=expired.claim.tries,
+        now=now,
+        unit=unit,
+        on_lost=content.on_lost,
     )
 
 

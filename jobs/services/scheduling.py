@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from amqp.exceptions import IrrecoverableChannelError
 from django.db import transaction
 from kombu.exceptions import EncodeError
 
@@ -93,8 +94,9 @@ def send_due(*, limit: int = SEND_BATCH) -> int:
 def _send(entry: Entry) -> None:
     try:
         messages.send(entry.message)
-    except (ValueError, TypeError, EncodeError) as error:
-        # Its columns hold what cannot become a message; trying again would only hold up the others.
+    except (ValueError, TypeError, EncodeError, IrrecoverableChannelError) as error:
+        # Its columns hold what cannot become a message, or name an exchange that the broker does not have or open to
+        # us. Trying again would hold up those behind it, and send those before it once more.
         logger.error("plain task not sent, its row makes no sense schedule=%r error=%s", entry.name, error)
 
 

@@ -166,6 +166,17 @@ def test_a_beat_waits_for_nobody_who_is_editing(every: Callable[..., Schedule], 
     assert scheduling.fire_due() == 1
 
 
+def test_a_message_that_the_broker_refuses_stops_no_other(broker_url: str, transactional_db: None) -> None:
+    interval = IntervalSchedule.objects.create(every=10, period="seconds")
+    columns: list[dict[str, str]] = [{"exchange": "nowhere", "routing_key": "x"}, {"queue": "refusals"}]
+    rows = [PeriodicTask.objects.create(name=str(c), task="x", interval=interval, **c) for c in columns]
+    scheduling.refresh_edited()
+    for row in rows:
+        _let_pass(row)
+
+    assert (scheduling.send_due(), scheduling.send_due()) == (2, 0)
+
+
 def test_beats_side_by_side_fire_every_instant_once(every: Callable[..., Schedule]) -> None:
     for number in range(40):
         every(10, late_seconds=25, name=f"Job {number}")
