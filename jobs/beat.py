@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from celery.beat import Scheduler
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection
 
 from jobs import messages
 from jobs.services import recovery, scheduling
@@ -22,6 +22,11 @@ IDLE_SECONDS = 1.0
 """The longest pause between two looks at the database: edits are seen, retries promoted and leases reaped by then."""
 SWEEP_SECONDS = 1.0
 """How often hints are repeated for queues with work."""
+BREATH_SECONDS = 0.05
+"""The shortest pause when something is due that could not be done, e.g. a schedule that somebody is editing."""
+RECORD_SECONDS = 5.0
+"""After an outage of the database leases are judged this much later: workers keep results they could not record,
+and ask again every other second."""
 
 
 _STEPS = (
@@ -29,7 +34,6 @@ _STEPS = (
     scheduling.fire_due,
     scheduling.send_due,
     recovery.promote,
-    recovery.reap,
 )
 
 
@@ -40,6 +44,8 @@ class JobScheduler(Scheduler):
         super().__init__(*args, **kwargs)
         self._idle_seconds = min(float(self.max_interval or IDLE_SECONDS), IDLE_SECONDS)
         self._swept_at = 0.0
+        self._away_at = float("-inf")
+        self._failed = False
 
     def setup_schedule(self) -> None:
         """Nothing is loaded: the rows stay in the database, however many there are."""
@@ -50,7 +56,10 @@ class JobScheduler(Scheduler):
         A database or broker that cannot be reached is logged in one line and tried again.
         """
         close_old_connections()
+        self._failed = False
         handled = sum(self._try(step) for step in _STEPS)
+        if time.monotonic() - self._away_at >= RECORD_SECONDS:
+            handled += self._try(recovery.reap)
         if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = time.monotonic()
             self._try(recovery.sweep)
@@ -62,6 +71,8 @@ class JobScheduler(Scheduler):
         try:
             return step() or 0
         except DatabaseError as error:
+            if isinstance(error, OperationalError | InterfaceError):
+                self._away_at = time.monotonic()
             connection.close()
             logger.error("beat cannot use the database, trying again step=%s error=%s", step.__name__, error)
         except messages.BROKER_ERRORS as error:
@@ -69,6 +80,7 @@ class JobScheduler(Scheduler):
         except Exception:
             # Whatever is wrong with one step must not stop the others, nor this beat.
             logger.exception("beat met an error it does not know, trying again step=%s", step.__name__)
+        self._failed = True
         return 0
 
     def _pause(self) -> float:
@@ -77,7 +89,9 @@ class JobScheduler(Scheduler):
         except DatabaseError:
             connection.close()
             return self._idle_seconds
-        return self._idle_seconds if until_next is None else max(0.0, min(until_next, self._idle_seconds))
+        if until_next is None or self._failed:
+            return self._idle_seconds
+        return max(BREATH_SECONDS, min(until_next, self._idle_seconds))
 
     def sync(self) -> None:
         """Nothing is held back: each tick commits what it did."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from uuid import uuid4
 
-from django.db import connections
+from django.db import close_old_connections, connections
 
 from jobs import messages, worker
 from jobs.conf import conf
@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 DOUBT_SECONDS = 600.0
 """How long a slot keeps a result it cannot record: an outage of the database may last minutes."""
+DOUBT_PAUSE_SECONDS = 2.0
+"""How long it waits at most before it asks again. After an outage beat leaves time for that before it judges leases."""
 
 
 class SlotProcess:
@@ -83,6 +85,8 @@ class SlotProcess:
                 open_ids = {s.run_id for s in still_open}
                 recorded = {s.run_id: s.after for s in settlements if s.run_id not in open_ids}
                 claims = store.claimed_as(self.session, request) if request else []
+                # Trusted callables share Django's connections with this process; those broke, too.
+                close_old_connections()
                 return Settled(recorded=recorded | again.recorded, claims=claims)
             except Unavailable:
                 # Without results to record there is nothing to wait for: a claim nobody knows of expires.
@@ -90,7 +94,7 @@ class SlotProcess:
                     logger.error("gave up recording runs=%s", [s.run_id for s in settlements])
                     return Settled(recorded={s.run_id: s.after for s in settlements})
                 time.sleep(pause)
-                pause = min(pause * 2, 5.0)
+                pause = min(pause * 2, DOUBT_PAUSE_SECONDS)
 
     def content(self, claim: Claim) -> tuple[str, str, Content]:
         """Return project name, job name and definition of a claimed run. Definitions never change: cached."""

@@ -1,0 +1,66 @@
+"""The scheduler class that `celery beat` ticks, on a real database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from celery import current_app
+from django.db import OperationalError
+from django.utils import timezone
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+from jobs import beat
+from jobs.beat import JobScheduler
+from jobs.models import Run, Schedule
+from jobs.services import scheduling
+from jobs.store.session import Session
+from tests.integration.conftest import claim_next
+
+
+@pytest.fixture
+def scheduler(transactional_db: None) -> JobScheduler:
+    return JobScheduler(current_app, lazy=True)
+
+
+def test_workers_record_what_ended_during_an_outage_before_leases_are_judged(
+    scheduler: JobScheduler,
+    session: Session,
+    make_runs: Callable[..., list[Run]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def away() -> int:
+        raise OperationalError("the database is restarting")
+
+    [run] = make_runs()
+    claim_next(session, lease_seconds=-1)
+    with monkeypatch.context() as outage:
+        outage.setattr(beat, "_STEPS", (away,))
+        scheduler.tick()
+
+    scheduler.tick()
+    run.refresh_from_db()
+    assert run.state == "running"
+
+    monkeypatch.setattr(beat, "RECORD_SECONDS", 0.0)
+    scheduler.tick()
+    run.refresh_from_db()
+    assert run.state == "scheduled"
+
+
+def test_a_beat_that_cannot_do_what_is_due_does_not_spin(
+    scheduler: JobScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = PeriodicTask.objects.create(
+        name="plain", task="x", interval=IntervalSchedule.objects.create(every=10, period="seconds")
+    )
+    scheduling.refresh_edited()
+    Schedule.objects.filter(pk=row.pk).update(next_fire_at=timezone.now() - timedelta(seconds=5))
+
+    def unreachable() -> int:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(beat, "_STEPS", (unreachable,))
+
+    assert scheduler.tick() >= 0.5
