@@ -80,6 +80,7 @@ def hint(waiting: Mapping[str, int]) -> bool:
                         queue=queue,
                         producer=producer,
                         expiration=HINT_LIFETIME_SECONDS,
+                        delivery_mode="transient",  # worth less than a write to disk
                         retry=False,
                         ignore_result=True,
                     )

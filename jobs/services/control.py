@@ -26,7 +26,11 @@ def find(job: str, *, project: str = "default") -> Job:
     try:
         return Job.objects.current().select_related("project").get(project__name=project, name=job)
     except Job.DoesNotExist:
-        raise NotFound(f"There is no job '{job}' in project '{project}'.") from None
+        raise _no_job(job, project) from None
+
+
+def _no_job(job: str, project: str) -> NotFound:
+    return NotFound(f"There is no job '{job}' in project '{project}'.")
 
 
 def trigger(
@@ -62,9 +66,11 @@ def trigger_many(
         raise InvalidInput(f"priority must be 0 to 9, not {priority}.")
     if at is not None and at.tzinfo is None:
         raise InvalidInput("at must name its time zone, for instance 2026-12-01T03:00:00Z.")
-    found = find(job, project=project)
+    job_id = births.job_id(django_connection, job, project=project)
+    if job_id is None:
+        raise _no_job(job, project)
     birth = Birth(
-        job_id=found.pk,
+        job_id=job_id,
         trigger=Run.Trigger.REQUEST,
         requested_by=actor,
         params=params or None,

@@ -42,6 +42,18 @@ class Born:
     state: State
 
 
+def job_id(execute: Execute, name: str, *, project: str) -> int | None:
+    """Return the number of a job that has not been deleted, if there is one of that name."""
+    rows = execute(
+        """
+        SELECT j.id FROM jobs_job j JOIN jobs_project p ON p.id = j.project_id
+        WHERE p.name = %(project)s AND j.name = %(name)s AND j.archived_at IS NULL
+        """,
+        {"project": project, "name": name},
+    )
+    return rows[0][0] if rows else None
+
+
 # Queue and priority come from the definition the run will be performed by, read in the same statement.
 _CREATE = """
 WITH wanted AS (
