@@ -10,6 +10,8 @@ from pathlib import Path
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+SHORTEST_LEASE = timedelta(seconds=3)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conf:
@@ -39,6 +41,13 @@ def conf() -> Conf:
     )
     if not result.queues:
         raise ImproperlyConfigured("JOBSCHED['QUEUES'] is empty; name at least one queue, e.g. 'default'.")
+    if result.lease < SHORTEST_LEASE:
+        raise ImproperlyConfigured(
+            f"JOBSCHED['LEASE_SECONDS'] must be at least {SHORTEST_LEASE.total_seconds():g}: a worker ends its work a "
+            "second or more before its lease ends, and would have no time for a heartbeat."
+        )
+    if result.heartbeat <= timedelta(0):
+        raise ImproperlyConfigured("JOBSCHED['HEARTBEAT_SECONDS'] must be more than 0.")
     if result.heartbeat * 2 > result.lease:
         raise ImproperlyConfigured(
             "JOBSCHED['HEARTBEAT_SECONDS'] must be at most half of JOBSCHED['LEASE_SECONDS'], "

@@ -28,6 +28,8 @@ def test_everything_has_a_default(tmp_path: Any) -> None:
     [
         ({"QUEUES": ()}, "name at least one queue"),
         ({"LEASE_SECONDS": 10.0, "HEARTBEAT_SECONDS": 6.0}, "at most half"),
+        ({"LEASE_SECONDS": 1.0, "HEARTBEAT_SECONDS": 0.2}, "at least 3"),
+        ({"HEARTBEAT_SECONDS": 0.0}, "more than 0"),
     ],
 )
 def test_what_cannot_work_is_refused(given: dict[str, Any], sentence: str) -> None:
