@@ -15,6 +15,7 @@ from jobs.services.running import inline, turn
 from jobs.services.running.recording import settle_and_claim
 from jobs.store.session import Session
 from jobsched.callables import callable_job
+from jobsched.domain.errors import Unavailable
 from tests.hostile_callables import HOSTILE
 from tests.integration.conftest import claim_next
 from tests.integration.test_claims import ended
@@ -81,6 +82,24 @@ def test_a_long_run_holds_up_neither_what_ended_before_it_nor_what_comes_after(
     assert Attempt.objects.get(run__job__name="Long").result == ["succeeded", "queued"]
     assert states([before, after]) == ["succeeded", "succeeded"]
     assert [a.verdict for a in Attempt.objects.filter(run=after)] == ["handed_back", "succeeded"]
+
+
+def test_a_slot_that_can_start_no_process_leaves_its_runs_to_others(
+    request_runs: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Any) -> None:
+        raise Unavailable("no process can be started for runs here")
+
+    [run] = request_runs("tests.sample_callables:add", on_lost="fail")
+    monkeypatch.setattr("jobsched.engine.slot.launch", refuse)
+    monkeypatch.setattr(turn, "TURN_SECONDS", 0.0)
+
+    running.work("default", hostname="slot@test")
+
+    run.refresh_from_db()
+    [attempt] = Attempt.objects.filter(run=run)
+    assert (run.state, attempt.verdict) == ("queued", "handed_back")
+    assert "no process can be started" in attempt.reason
 
 
 SUCCEEDS = {"escaped-nul", "unstorable-text", "deep"}

@@ -14,10 +14,15 @@ from jobs.services.running.settling import settle, with_output
 from jobs.services.running.slot import SlotProcess, deadline_seconds
 from jobs.store import claims as store
 from jobs.store.claims import Claim, Settlement
+from jobsched.domain.errors import Unavailable
+from jobsched.domain.outcomes import Outcome, Report, Verdict
 from jobsched.domain.retry import OnLost
 from jobsched.engine import Pulse
 
 logger = logging.getLogger(__name__)
+
+SICK_SECONDS = 1.0
+"""How long a slot that can start no process keeps out of the way of those that can."""
 
 
 def perform_isolated(slot: SlotProcess, claim: Claim) -> Settlement:
@@ -27,7 +32,10 @@ def perform_isolated(slot: SlotProcess, claim: Claim) -> Settlement:
     slot.events.send(events.begins(claim, job=job, at=time.time()))
     began = time.monotonic()
 
-    report = slot.engine.perform(slot.assignment(claim), watch, deadline=slot.lease_deadline())
+    try:
+        report = slot.engine.perform(slot.assignment(claim), watch, deadline=slot.lease_deadline())
+    except Unavailable as error:
+        report = _not_begun(error)
 
     outcome = report.outcome
     seconds = time.monotonic() - began
@@ -43,6 +51,13 @@ def perform_isolated(slot: SlotProcess, claim: Claim) -> Settlement:
     )
     settlement = settle(claim, content, outcome, now=datetime.now(UTC), unit=random.random())  # noqa: S311 - jitter
     return with_output(settlement, report, flushed=watch.flushed > 0)
+
+
+def _not_begun(error: Unavailable) -> Report:
+    """Nothing has been done yet, and another worker may be able to do it."""
+    logger.error("run handed back, it cannot be performed here error=%s", error)
+    time.sleep(SICK_SECONDS)
+    return Report(outcome=Outcome(verdict=Verdict.HANDED_BACK, reason=str(error)))
 
 
 class ClaimWatch:
