@@ -7,7 +7,7 @@
 | JOBSCHED_SECRET_KEY | Django's secret key, at least 32 characters | required |
 | JOBSCHED_ALLOWED_HOSTS | comma-separated host names the web process answers to | 127.0.0.1,localhost |
 | JOBSCHED_CSRF_TRUSTED_ORIGINS | comma-separated origins behind a TLS proxy | none |
-| JOBSCHED_HTTPS | cookies and redirects for TLS only | false |
+| JOBSCHED_HTTPS | cookies for TLS only, HSTS, and trust in a proxy's X-Forwarded-Proto | false |
 | JOBSCHED_DATA_DIR | folder for run output and workspaces | .jobsched |
 | JOBSCHED_QUEUES | the queues that jobs may name, comma-separated | default |
 | JOBSCHED_LEASE_SECONDS | how long a claim lasts without a sign of life | 30 |

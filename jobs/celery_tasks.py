@@ -19,6 +19,7 @@ from celery import Task, current_app
 from celery.app.trace import build_tracer
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 
+from jobs.conf import WORK_TASK
 from jobsched.domain.errors import InvalidInput, TimeLimitExceeded
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
 
@@ -26,13 +27,11 @@ from jobsched.domain.outcomes import Assignment, Outcome, Verdict
 def find_task(name: str) -> Task[Any, Any]:
     """Return a registered task. Raises InvalidInput that names the nearest ones."""
     current_app.loader.import_default_modules()
-    try:
-        return current_app.tasks[name]
-    except KeyError:
-        known = sorted(n for n in current_app.tasks if not n.startswith("celery."))
-        raise InvalidInput(
-            f"there is no Celery task '{name}' in this app; it knows {', '.join(known) or 'none'}"
-        ) from None
+    found = current_app.tasks.get(name)
+    if found is None or name == WORK_TASK:  # the task that carries hints is no work to schedule
+        known = sorted(n for n in current_app.tasks if not n.startswith("celery.") and n != WORK_TASK)
+        raise InvalidInput(f"there is no Celery task '{name}' in this app; it knows {', '.join(known) or 'none'}")
+    return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 SHORTEST_LEASE = timedelta(seconds=3)
+
+WORK_TASK: Final = "jobs.work"
+"""The one Celery task of ours: it carries hints."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

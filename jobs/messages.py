@@ -19,12 +19,13 @@ from celery import current_app
 from django.db import transaction
 from kombu.exceptions import KombuError
 
+from jobs.conf import WORK_TASK
+
 logger = logging.getLogger(__name__)
 
 # What kombu and py-amqp raise when a broker is away, and what psycopg raises under the pgmq transport.
 BROKER_ERRORS = (KombuError, AMQPError, OSError, psycopg.Error)
 
-WORK_TASK = "jobs.work"
 HINTS_AT_ONCE = 16
 """More hints than a queue has idle slots are waste: a slot goes on until its queue is empty."""
 HINT_LIFETIME_SECONDS = 10

@@ -179,7 +179,8 @@ def _save_schedule(job: Job, spec: JobSpec, *, where: str) -> bool:
 
 
 def _new_task(job: Job) -> PeriodicTask:
-    # Under django-celery-beat's own scheduler this row would request the job, too.
+    # The name is for people: beat makes runs of this row and sends no message. No Celery task answers to it,
+    # since whoever can write to the broker may wake workers and must not request jobs.
     return PeriodicTask(
         name=f"{job.project.name}/{job.name} (job {job.pk})",
         task="jobs.trigger",

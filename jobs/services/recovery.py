@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 BATCH = 1000
 REAP_BATCH = 100
 """Each may have left as much output as is kept while it runs; together they must fit into one statement."""
-SWEEP_HINTS = 4
+SWEEP_HINTS = 16
 """Hints a second for a queue with work: idle slots wake within a second even if every hint was lost."""
 
 

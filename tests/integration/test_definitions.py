@@ -185,3 +185,8 @@ def test_an_interval_counts_from_the_schedules_own_origin() -> None:
     schedule.refresh_from_db()
     assert schedule.next_fire_at == schedule.anchor + timedelta(seconds=90)
     assert abs(schedule.anchor - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_the_task_that_carries_hints_cannot_be_a_job() -> None:
+    with pytest.raises(InvalidInput, match=r"key 'task': there is no Celery task 'jobs\.work'"):
+        definitions.save(parse_job({"name": "Job", "task": "jobs.work"}), actor="ada")
