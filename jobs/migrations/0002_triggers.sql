@@ -45,6 +45,37 @@ END $$;
 CREATE TRIGGER jobs_keep_jobs_of_runs BEFORE DELETE ON jobs_job
     FOR EACH ROW EXECUTE FUNCTION jobs_keep_jobs_of_runs();
 
+-- A change of a schedule begins a new count of instants. What was due before it and not fired yet must not vanish:
+-- it becomes one skipped run that says so.
+CREATE FUNCTION jobs_tell_unfired(tasks bigint[]) RETURNS void LANGUAGE sql AS $$
+    WITH made AS (
+        INSERT INTO jobs_run (
+            job_id, definition_id, schedule_id, scheduled_for, trigger, requested_by, state, reason, queue, priority,
+            run_at, in_process, attempt, handed_back, created_at, finished_at)
+        SELECT j.id, d.id, s.periodic_task_id, s.next_fire_at, 'schedule', '', 'skipped',
+            'due, but from here on its schedule was changed before a beat fired it', d.content->>'queue',
+            (d.content->>'priority')::smallint, s.next_fire_at, (d.content->>'in_process')::boolean, 0, 0,
+            clock_timestamp(), clock_timestamp()
+        FROM jobs_schedule s
+        JOIN jobs_job j ON j.id = s.job_id
+        JOIN jobs_definition d ON d.id = j.definition_id
+        WHERE s.periodic_task_id = ANY(tasks) AND s.next_fire_at <= clock_timestamp()
+        ON CONFLICT (schedule_id, scheduled_for) WHERE schedule_id IS NOT NULL DO NOTHING
+        RETURNING id, reason
+    )
+    INSERT INTO jobs_transition (run_id, at, before, after, reason, attempt, actor)
+    SELECT id, clock_timestamp(), NULL, 'skipped', reason, 0, 'schedule' FROM made
+$$;
+
+CREATE FUNCTION jobs_leave_schedule() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM jobs_tell_unfired(ARRAY[OLD.periodic_task_id]::bigint[]);
+    RETURN OLD;
+END $$;
+
+CREATE TRIGGER jobs_leave_schedule BEFORE DELETE ON jobs_schedule
+    FOR EACH ROW EXECUTE FUNCTION jobs_leave_schedule();
+
 -- Each PeriodicTask has our row beside it; a change of when it fires makes that row stale from this moment on.
 CREATE FUNCTION jobs_follow_periodic_task() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -53,6 +84,7 @@ BEGIN
         VALUES (NEW.id, clock_timestamp(), clock_timestamp(), true)
         ON CONFLICT (periodic_task_id) DO NOTHING;
     ELSIF TG_OP = 'UPDATE' THEN
+        PERFORM jobs_tell_unfired(ARRAY[NEW.id]::bigint[]);
         UPDATE jobs_schedule SET stale = true, next_fire_at = NULL, cursor = clock_timestamp()
         WHERE periodic_task_id = NEW.id;
     ELSE
@@ -77,6 +109,9 @@ CREATE TRIGGER jobs_follow_periodic_task_changed AFTER UPDATE ON django_celery_b
 -- Schedules of django-celery-beat are shared by the tasks that name them.
 CREATE FUNCTION jobs_follow_shared_schedule() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    EXECUTE format(
+        'SELECT jobs_tell_unfired(array_agg(id)) FROM django_celery_beat_periodictask WHERE %I = $1', TG_ARGV[0])
+    USING NEW.id;
     EXECUTE format(
         'UPDATE jobs_schedule s SET stale = true, next_fire_at = NULL, cursor = clock_timestamp()
          FROM django_celery_beat_periodictask t WHERE t.id = s.periodic_task_id AND t.%I = $1', TG_ARGV[0])

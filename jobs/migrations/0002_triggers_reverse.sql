@@ -7,6 +7,9 @@ DROP TRIGGER jobs_follow_periodic_task_changed ON django_celery_beat_periodictas
 DROP TRIGGER jobs_follow_periodic_task_gone ON django_celery_beat_periodictask;
 DROP TRIGGER jobs_follow_periodic_task_made ON django_celery_beat_periodictask;
 DROP FUNCTION jobs_follow_periodic_task();
+DROP TRIGGER jobs_leave_schedule ON jobs_schedule;
+DROP FUNCTION jobs_leave_schedule();
+DROP FUNCTION jobs_tell_unfired(bigint[]);
 DROP TRIGGER jobs_keep_jobs_of_runs ON jobs_job;
 DROP FUNCTION jobs_keep_jobs_of_runs();
 DROP TRIGGER jobs_keep_definition ON jobs_job;

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from jobs.models import Schedule
+from jobs.models import Job, Run, Schedule, Transition
 
 pytestmark = pytest.mark.django_db
 
@@ -49,6 +50,10 @@ def by_the_shared_row(task: PeriodicTask) -> None:
     IntervalSchedule.objects.filter(pk=task.interval_id).update(every=9)
 
 
+def by_deletion(task: PeriodicTask) -> None:
+    task.delete()
+
+
 @pytest.mark.parametrize("edit", [by_orm, by_bulk_update, by_sql, by_another_kind, by_the_shared_row])
 def test_an_edit_marks_the_schedule(task: PeriodicTask, edit: Callable[[PeriodicTask], None]) -> None:
     before = timezone.now()
@@ -68,3 +73,21 @@ def test_a_deleted_task_takes_its_schedule_along(task: PeriodicTask) -> None:
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM django_celery_beat_periodictask WHERE id = %s", [task.pk])
     assert not Schedule.objects.exists()
+
+
+@pytest.mark.parametrize("edit", [by_orm, by_sql, by_the_shared_row, by_deletion])
+@pytest.mark.parametrize("due", [True, False])
+def test_what_was_due_before_an_edit_does_not_vanish(
+    make_job: Callable[..., Job], task: PeriodicTask, edit: Callable[[PeriodicTask], None], due: bool
+) -> None:
+    instant = timezone.now() + timedelta(minutes=-5 if due else 5)
+    Schedule.objects.filter(pk=task.pk).update(job=make_job(), next_fire_at=instant)
+    number = task.pk
+
+    edit(task)
+
+    told = list(Run.objects.values_list("schedule_id", "scheduled_for", "state"))
+    assert told == ([(number, instant, "skipped")] if due else [])
+    if due:
+        assert "was changed before a beat fired it" in Run.objects.get().reason
+        assert Transition.objects.filter(run=Run.objects.get(), after="skipped").count() == 1
