@@ -13,6 +13,8 @@ NO_SERVERS := JOBSCHED_DATABASE_URL=postgres://none:none@127.0.0.1:1/none JOBSCH
 BROKER ?=
 ARGS ?=
 TESTS ?=
+# Make may be killed; what it started then stops in order.
+LOCAL = $(PY) -m jobsched.local --with-parent $$PPID
 LOCAL_ARGS = $(if $(BROKER),--broker $(BROKER)) $(ARGS)
 PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quiet --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe
@@ -23,23 +25,23 @@ help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.local ## Run the examples on a stack of their own and check how each ended (BROKER=postgres)
-	@exec $(PY) -m jobsched.local demo $(LOCAL_ARGS)
+	@exec $(LOCAL) demo $(LOCAL_ARGS)
 
 up: $(VENV)/.local ## Run the whole stack in the foreground until Ctrl-C (BROKER=rabbitmq or postgres)
-	@exec $(PY) -m jobsched.local up $(LOCAL_ARGS)
+	@exec $(LOCAL) up $(LOCAL_ARGS)
 
 down: $(VENV)/.local ## Stop the stack that `make up` runs in another terminal
 	@exec $(PY) -m jobsched.local down $(ARGS)
 
 test: $(VENV)/.dev ## Run all tests against a real PostgreSQL and RabbitMQ (TESTS=tests/unit)
 	@tools/need-for-tests rabbitmq-server chromium
-	@$(PY) -m jobsched.local exec -- $(PY) -m pytest $(TESTS) $(ARGS)
+	@exec $(LOCAL) exec -- $(PY) -m pytest $(TESTS) $(ARGS)
 
 check: format-check lint types contracts test ## Everything that must hold: format, lint, types, contracts, tests
 
 bench: $(VENV)/.dev ## Compare our throughput and latency with others', on the same servers
 	@tools/need-for-tests rabbitmq-server
-	@$(PY) -m jobsched.local exec -- $(PY) -m benchmarks $(ARGS)
+	@exec $(LOCAL) exec -- $(PY) -m benchmarks $(ARGS)
 
 format: $(VENV)/.dev ## Rewrite the code in the project's format
 	@$(VENV)/bin/ruff format .

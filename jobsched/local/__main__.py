@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import click
 
 from jobsched.domain.errors import JobschedError
 from jobsched.local.brokers import BrokerKind, choose_broker
-from jobsched.local.confine import confined
+from jobsched.local.confine import confined, end_with
 from jobsched.local.demo import demonstrate
 from jobsched.local.foreground import INTERRUPTED, run_stack, until_interrupted
 from jobsched.local.sandbox import run_with_servers
@@ -45,8 +46,11 @@ concurrency_option = click.option(
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def main() -> None:
+@click.option("--with-parent", type=int, metavar="PID", help="Stop when process PID, which started this one, ends.")
+def main(with_parent: int | None) -> None:
     """The local stack: PostgreSQL, a broker, web, beat, a worker and Flower on this machine."""
+    if with_parent is not None:
+        end_with(with_parent)
 
 
 @main.command()
@@ -107,8 +111,9 @@ def down(data: Path) -> None:
 
 
 def say(line: str) -> None:
-    """Show one line to the user, now."""
-    click.echo(line)
+    """Show one line to the user, now. One who has closed the terminal or the pipe must not keep us from stopping."""
+    with suppress(OSError):
+        click.echo(line)
 
 
 def _plan(data: Path, broker: str | None, concurrency: int) -> Plan:

@@ -64,6 +64,13 @@ def _work(work: Callable[[], int], at_parents_death: signal.Signals) -> int:
     return work()
 
 
+def end_with(parent: int) -> None:
+    """Get SIGTERM when the process that started this one ends, however it ends; at once if it is not `parent`."""
+    _die_with_parent(signal.SIGTERM)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def listen() -> None:
     """To be called by the work as soon as it is prepared for signals; those that came before arrive now.
 
@@ -77,8 +84,10 @@ def _watch(child: int) -> int:
     while True:
         received = signal.sigwait(_WATCHED)
         if received != signal.SIGCHLD:
-            with suppress(ProcessLookupError):
-                os.kill(child, received)
+            # Blocked signals arrive here even when they are to be ignored, as SIGHUP is under nohup.
+            if signal.getsignal(received) is not signal.SIG_IGN:
+                with suppress(ProcessLookupError):
+                    os.kill(child, received)
             continue
         with suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:

@@ -48,7 +48,8 @@ async def _run(plan: Plan, say: Callable[[str], None], use: Callable[[Stack, Sta
     working = asyncio.create_task(whole())
     interrupts = _Interrupts(working, supervisor, say)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, interrupts.receive)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # SIGHUP is ignored under nohup
+            asyncio.get_running_loop().add_signal_handler(number, interrupts.receive)
     listen()
     try:
         return await working
@@ -72,7 +73,7 @@ class _Interrupts:
         now = time.monotonic()
         if self._first is None:
             self._first = now
-            self._say("Stopping; once more to hurry.")
             self._working.cancel()
+            self._say("Stopping; once more to hurry.")
         elif now - self._first > _ONE_KEYSTROKE_SECONDS:
             self._supervisor.hurry()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -143,6 +146,26 @@ def test_ctrl_c_stops_every_process_and_a_kill_leaves_none_and_the_data_stays(up
     finally:
         third.end()
     assert processes_of(up.data) == []
+
+
+def test_it_stops_when_asked_although_nobody_reads_what_it_says(folder: Path) -> None:
+    """A terminal that was closed, or `make up | head`."""
+    data = folder / "unread"
+    command = [sys.executable, "-m", "jobsched.local", "up", "--broker", "postgres", "--data", str(data)]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("JOBSCHED_")}
+    process = subprocess.Popen(
+        command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        assert process.stdout
+        assert process.stdout.readline().startswith(b"Data ")
+        process.stdout.close()
+        process.terminate()
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+        process.wait()
+    wait_for(lambda: processes_of(data) == [], what="the end of every process")
 
 
 def test_without_rabbitmq_the_database_carries_the_messages(folder: Path) -> None:

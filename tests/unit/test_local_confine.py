@@ -85,3 +85,34 @@ def test_signals_reach_the_work(tmp_path: Path, namespace: bool | None) -> None:
     confined.process.terminate()
     assert confined.process.wait(30) == 128 + signal.SIGTERM
     wait_for(lambda: not confined.has_left_something(), what="the orphan to be ended")
+
+
+@MODES
+def test_a_signal_that_is_to_be_ignored_does_not_reach_the_work(tmp_path: Path, namespace: bool | None) -> None:
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        confined = Confined(tmp_path, namespace=namespace, ending="wait")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    confined.wait_until_started()
+    confined.process.send_signal(signal.SIGHUP)
+    confined.process.terminate()
+    assert confined.process.wait(30) == 128 + signal.SIGTERM
+
+
+def test_what_is_to_end_with_its_parent_is_told_when_that_is_killed(tmp_path: Path) -> None:
+    script = "import os, signal; from jobsched.local.confine import end_with; end_with(os.getppid())"
+    child = f"{script}; print('ready', flush=True); signal.pause()"
+    parent = subprocess.Popen(["bash", "-c", f'{sys.executable} -c "{child}"; true'], stdout=subprocess.PIPE)
+    assert parent.stdout
+    assert parent.stdout.readline() == b"ready\n"
+    parent.kill()
+    assert parent.wait(30) == -signal.SIGKILL
+    assert parent.stdout.read() == b"", "the pipe closes when the child has ended"
+
+
+def test_what_has_lost_its_parent_already_ends_at_once() -> None:
+    script = "from jobsched.local.confine import end_with; end_with(2**22 + 1); print('still here')"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=30)
+    assert (found.returncode, found.stdout) == (-signal.SIGTERM, b"")
