@@ -5,19 +5,24 @@ A hint says "queue Q has work" and nothing more. Losing one costs a second at mo
 
 from __future__ import annotations
 
-import json
 import logging
+import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
+import amqp
 import psycopg
-from amqp.exceptions import AMQPError
+from amqp.exceptions import AMQPError, ChannelError, FrameSyntaxError
 from celery import current_app
-from django.db import transaction
-from kombu.exceptions import KombuError
+from django.db import DatabaseError, transaction
+from kombu.exceptions import KombuError, LimitExceeded, OperationalError
+from kombu.utils import json
 
 from jobs.conf import WORK_TASK
 
@@ -35,6 +40,9 @@ QUIET_SECONDS = 2.0
 SILENCE_SECONDS = 10.0
 """How long events are held back after the broker failed to take one, so that runs do not wait for it."""
 
+PATIENCE_SECONDS = 5.0
+"""How long RabbitMQ may be silent before it counts as away."""
+
 
 @dataclass(slots=True)
 class _Quiet:
@@ -48,6 +56,8 @@ class TaskMessage(Protocol):
     """What a PeriodicTask that names a plain Celery task asks to be sent, as its columns say it."""
 
     @property
+    def name(self) -> str: ...
+    @property
     def task(self) -> str: ...
     @property
     def args(self) -> str: ...
@@ -60,11 +70,24 @@ class TaskMessage(Protocol):
     @property
     def routing_key(self) -> str | None: ...
     @property
-    def headers(self) -> str: ...
+    def headers(self) -> str | None: ...
     @property
     def priority(self) -> int | None: ...
     @property
+    def expires(self) -> datetime | None: ...
+    @property
     def expire_seconds(self) -> int | None: ...
+    @property
+    def now(self) -> datetime:
+        """The database's clock: expiries count from it, as the clock of a beat's host may be wrong."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unsent:
+    """A message that cannot be sent however often it is tried, and why."""
+
+    message: TaskMessage
+    why: str
 
 
 def hint(waiting: Mapping[str, int]) -> bool:
@@ -105,26 +128,231 @@ def look() -> None:
         logger.warning("workers not told to look, their heartbeats will find it error=%s", error)
 
 
-def send(message: TaskMessage) -> None:
-    """Send the Celery task that a PeriodicTask names, with the options its columns give.
+def send_many(messages: Sequence[TaskMessage]) -> list[Unsent]:
+    """Send the Celery tasks that PeriodicTasks name, as stock beat would. Return those that cannot be sent.
 
-    Raises what the broker's connection raises: the caller's transaction then keeps the instant due.
+    When this returns, RabbitMQ has confirmed all others; transports without confirms have taken them. Raises one of
+    `BROKER_ERRORS` when the broker is away or does not answer; any part of the messages may then have been sent.
     """
-    options: dict[str, Any] = {
-        "queue": message.queue,
-        "exchange": message.exchange,
-        "routing_key": message.routing_key,
-        "priority": message.priority,
-        "expires": message.expire_seconds,
-        "headers": json.loads(message.headers or "{}"),
-    }
-    current_app.send_task(
-        message.task,
-        args=json.loads(message.args or "[]"),
-        kwargs=json.loads(message.kwargs or "{}"),
-        retry=False,
-        **{name: value for name, value in options.items() if value},
+    if not messages:
+        return []
+    with _connected() as connection:
+        if not _confirms(connection):
+            producer = current_app.amqp.Producer(connection, auto_declare=False)
+            return [unsent for message in messages if (unsent := _publish(message, producer))]
+        with connection.channel() as channel:
+            return _send_confirmed(messages, channel)
+
+
+@contextmanager
+def _connected() -> Iterator[Any]:
+    """Lend a connection that was alive a moment ago. One that fails meanwhile is not used again."""
+    with current_app.connection_or_acquire() as connection:
+        # Kombu would try for ever, and whoever waits here holds rows that other beats pass over.
+        limits = {"max_retries": max(1, len(connection.alt)), "interval_start": 0, "interval_max": 0.1}
+        connection.ensure_connection(**limits)
+        if _confirms(connection):
+            try:
+                with _patience(connection):
+                    connection.channel().close()  # asks the broker: an idle connection may have died unnoticed
+            except BROKER_ERRORS:
+                connection.collect()
+                connection.ensure_connection(**limits)
+        try:
+            with _patience(connection):
+                yield connection
+        except BROKER_ERRORS:
+            connection.collect()
+            raise
+
+
+def _confirms(connection: Any) -> bool:
+    opened = connection.connection
+    return isinstance(opened, amqp.Connection) and bool(
+        opened.server_properties.get("capabilities", {}).get("publisher_confirms")
     )
+
+
+def _patience(connection: Any) -> AbstractContextManager[Any]:
+    """Bound every wait for the broker: one that is blocked (a memory or disk alarm) says nothing at all."""
+    if not _confirms(connection):
+        return nullcontext()
+    return cast(AbstractContextManager[Any], connection.connection.transport.having_timeout(PATIENCE_SECONDS))
+
+
+def _send_confirmed(messages: Sequence[TaskMessage], channel: amqp.Channel) -> list[Unsent]:
+    """Prepare all messages and declare their queues first: what is wrong with one is then known to be with that one."""
+    prepared: list[Prepared] = []
+    unsent: list[Unsent] = []
+    producer = current_app.amqp.Producer(channel, auto_declare=False)
+    for message in messages:
+        own: list[Prepared] = []  # one, and the event "task-sent" where that is switched on
+        channel.basic_publish = partial(_prepare, own, message)
+        if failure := _publish(message, producer):
+            unsent.append(failure)
+        else:
+            prepared += own
+    return unsent + Confirming(channel).send(prepared)
+
+
+def _prepare(prepared: list[Prepared], task: TaskMessage, message: amqp.Message, **options: Any) -> None:
+    prepared.append(Prepared(task=task, message=message, exchange=options["exchange"], key=options["routing_key"]))
+
+
+def _publish(message: TaskMessage, producer: Any) -> Unsent | None:
+    try:
+        _apply(message, producer)
+    except Exception as error:  # a row, a router or a signal handler may raise anything
+        if _is_of_broker(error):
+            raise
+        return Unsent(message=message, why=f"{type(error).__name__}: {error}")
+    return None
+
+
+def _is_of_broker(error: Exception) -> bool:
+    """Tell whether an error says that the broker is away, rather than what is wrong with one message."""
+    if isinstance(error, KombuError) and not isinstance(error, OperationalError | LimitExceeded):
+        return False
+    # Kombu wraps what it thinks may go better next time, also a queue that exists with other properties.
+    met = error.__cause__ if isinstance(error, OperationalError) and error.__cause__ else error
+    return isinstance(error, (*BROKER_ERRORS, DatabaseError)) and not isinstance(met, ChannelError | FrameSyntaxError)
+
+
+def _apply(message: TaskMessage, producer: Any) -> None:
+    """Do what stock beat does: a task that this process knows is sent with its own options beneath the row's."""
+    app = current_app
+    task = app.tasks.get(message.task)
+    options: dict[str, Any] = {
+        name: value
+        for name in ("queue", "exchange", "routing_key", "priority")
+        if (value := getattr(message, name)) is not None
+    }
+    headers = {
+        **json.loads(message.headers or "{}"),
+        "periodic_task_name": message.name,
+        "celery_beat_task": True,
+    }
+    expires = message.expires or message.expire_seconds or getattr(task, "expires", None)
+    if isinstance(expires, datetime):
+        expires = max(0.0, (expires - message.now).total_seconds())
+    if expires is not None:
+        # Celery would count from the clock of this host. The broker is told how long, the worker until when.
+        options["expires"] = expires
+        until = (message.now + timedelta(seconds=expires)).astimezone(app.timezone)
+        headers.setdefault("expires", until.isoformat())
+    args, kwargs = json.loads(message.args or "[]"), json.loads(message.kwargs or "{}")
+    apply = task.apply_async if task else partial(app.send_task, message.task)
+    apply(args or [], kwargs or {}, producer=producer, headers=headers, retry=False, **options)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """What RabbitMQ is to be sent for a task."""
+
+    task: TaskMessage
+    message: amqp.Message
+    exchange: str
+    key: str
+
+
+class Confirming:
+    """Publishes many messages and waits for RabbitMQ's confirms once, at the end.
+
+    A message that RabbitMQ objects to closes the channel and takes those behind it along, and it does not say which
+    it was. So the first to each exchange is waited for alone: only an exchange that works gets many.
+    """
+
+    def __init__(self, channel: amqp.Channel) -> None:
+        self._channel = channel
+        self._last_tag = 0
+        self._waiting: dict[int, Prepared] = {}
+        self._unsent: list[Unsent] = []
+        self._returned: list[str] = []
+        channel.events["basic_ack"].add(self._settled)
+        channel.events["basic_nack"].add(self._refused)
+        channel.events["basic_return"].add(self._came_back)
+        channel.confirm_select()
+
+    def send(self, prepared: Sequence[Prepared]) -> list[Unsent]:
+        """Publish all, in order within each exchange. Return those that RabbitMQ refuses. Raises BROKER_ERRORS."""
+        rest, working = deque[Prepared](), set[str]()
+        for one in prepared:
+            if one.exchange in working:
+                rest.append(one)
+            elif self._send_alone(one):
+                working.add(one.exchange)
+        try:
+            while rest:
+                self._put(rest[0])
+                rest.popleft()
+            self._wait()
+        except ChannelError:
+            # Some may have arrived, and are sent twice then: better than not at all.
+            again = [*self._waiting.values(), *rest]
+            self._begin_anew()
+            for one in again:
+                self._send_alone(one)
+        self._send_again_what_came_back(prepared)
+        return self._unsent
+
+    def _send_alone(self, one: Prepared) -> bool:
+        try:
+            self._put(one)
+            self._wait()
+        except ChannelError as error:
+            self._unsent.append(Unsent(message=one.task, why=str(error)))
+            self._begin_anew()
+            return False
+        return True
+
+    def _put(self, one: Prepared) -> None:
+        try:
+            amqp.Channel.basic_publish(
+                self._channel,
+                one.message,
+                exchange=one.exchange,
+                routing_key=one.key,
+                mandatory=not one.exchange,
+                timeout=PATIENCE_SECONDS,
+            )
+        except (FrameSyntaxError, struct.error, ValueError, TypeError) as error:  # a header that AMQP cannot hold
+            self._unsent.append(Unsent(message=one.task, why=f"{type(error).__name__}: {error}"))
+        else:
+            self._last_tag += 1
+            self._waiting[self._last_tag] = one
+
+    def _wait(self) -> None:
+        while self._waiting:
+            self._channel.connection.drain_events(timeout=PATIENCE_SECONDS)
+
+    def _begin_anew(self) -> None:
+        """py-amqp has opened the channel again; its confirms are off, and count from 1."""
+        self._waiting.clear()
+        self._last_tag = 0
+        self._channel.confirm_select()
+
+    def _send_again_what_came_back(self, prepared: Sequence[Prepared]) -> None:
+        """A queue that somebody deleted is declared once in the life of a connection, so declare it now."""
+        returned, self._returned = set(self._returned), []
+        for one in prepared:
+            queue = current_app.amqp.queues.get(one.key)
+            if queue is not None and one.message.properties.get("correlation_id") in returned:
+                queue.bind(self._channel).declare()
+                self._send_alone(one)
+
+    def _settled(self, tag: int, multiple: bool) -> None:
+        for settled in [t for t in self._waiting if t <= tag] if multiple else [tag]:
+            self._waiting.pop(settled, None)
+
+    def _refused(self, tag: int, multiple: bool) -> None:
+        why = "the broker refused it; its queue may be full"
+        for nacked, one in self._waiting.items():
+            if nacked == tag or (multiple and nacked < tag):
+                self._unsent.append(Unsent(message=one.task, why=why))
+        self._settled(tag, multiple)
+
+    def _came_back(self, error: Exception, exchange: str, key: str, message: amqp.Message) -> None:
+        self._returned.append(message.properties["correlation_id"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,3 +390,12 @@ class Events:
         except BROKER_ERRORS as error:
             self._silent_until = time.monotonic() + SILENCE_SECONDS
             logger.warning("events not sent: broker unreachable error=%s", error)
+
+
+def reachable() -> bool:
+    """Tell whether the broker answers now."""
+    try:
+        with _connected():
+            return True
+    except BROKER_ERRORS:
+        return False
