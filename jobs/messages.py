@@ -136,34 +136,43 @@ def send_many(messages: Sequence[TaskMessage]) -> list[Unsent]:
     """
     if not messages:
         return []
-    with _connected() as connection:
-        if not _confirms(connection):
-            producer = current_app.amqp.Producer(connection, auto_declare=False)
-            return [unsent for message in messages if (unsent := _publish(message, producer))]
-        with connection.channel() as channel:
+    with _channel() as channel:
+        if isinstance(channel, amqp.Channel):
             return _send_confirmed(messages, channel)
+        producer = current_app.amqp.Producer(channel, auto_declare=False)
+        return [unsent for message in messages if (unsent := _publish(message, producer))]
 
 
 @contextmanager
-def _connected() -> Iterator[Any]:
-    """Lend a connection that was alive a moment ago. One that fails meanwhile is not used again."""
+def _channel() -> Iterator[Any]:
+    """Lend a channel: one of our own where RabbitMQ confirms, as those that others use do not confirm in batches.
+
+    Raises BROKER_ERRORS. A connection that failed is not used again.
+    """
     with current_app.connection_or_acquire() as connection:
-        # Kombu would try for ever, and whoever waits here holds rows that other beats pass over.
-        limits = {"max_retries": max(1, len(connection.alt)), "interval_start": 0, "interval_max": 0.1}
-        connection.ensure_connection(**limits)
-        if _confirms(connection):
-            try:
-                with _patience(connection):
-                    connection.channel().close()  # asks the broker: an idle connection may have died unnoticed
-            except BROKER_ERRORS:
-                connection.collect()
-                connection.ensure_connection(**limits)
+        may_have_died = connection.connected
+        try:
+            channel = _opened(connection)
+        except BROKER_ERRORS:
+            connection.collect()
+            if not may_have_died:
+                raise
+            channel = _opened(connection)
         try:
             with _patience(connection):
-                yield connection
+                yield channel
+                if isinstance(channel, amqp.Channel):
+                    channel.close()
         except BROKER_ERRORS:
             connection.collect()
             raise
+
+
+def _opened(connection: Any) -> Any:
+    # Kombu would try for ever, and whoever waits here holds rows that other beats pass over.
+    connection.ensure_connection(max_retries=max(0, len(connection.alt) - 1), interval_start=0, interval_max=0)
+    with _patience(connection):
+        return connection.channel() if _confirms(connection) else connection.default_channel
 
 
 def _confirms(connection: Any) -> bool:
@@ -395,7 +404,7 @@ class Events:
 def reachable() -> bool:
     """Tell whether the broker answers now."""
     try:
-        with _connected():
+        with _channel():
             return True
     except BROKER_ERRORS:
         return False

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import socket
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -18,6 +22,8 @@ from django_celery_beat.schedulers import ModelEntry
 from kombu import Exchange, Queue
 
 from jobs import messages
+from jobs.models import Schedule
+from jobs.services import scheduling
 from jobs.store.schedules import Message
 
 
@@ -86,6 +92,80 @@ def shop(broker_url: str) -> Iterator[Shop]:
             for queue in shop.queues:
                 channel.queue_delete(queue)
         app.close()
+
+
+class Wire:
+    """A TCP wire to RabbitMQ that can be cut, and held so that nothing passes while both ends believe it open."""
+
+    def __init__(self, url: str) -> None:
+        there = urlsplit(url)
+        self._address = (there.hostname or "", there.port or 5672)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._ends: list[socket.socket] = []
+        self._flows = threading.Event()
+        self._flows.set()
+        self._open = True
+        self.calls = 0
+        account = there.netloc.rpartition("@")[0]
+        self.url = there._replace(netloc=f"{account}@127.0.0.1:{self._listener.getsockname()[1]}").geturl()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Close what is open. New connections are accepted."""
+        while self._ends:
+            with suppress(OSError):
+                self._ends.pop().shutdown(socket.SHUT_RDWR)
+
+    def hold(self) -> None:
+        """Let nothing pass from here on."""
+        self._flows.clear()
+
+    def refuse(self) -> None:
+        """Be cut, and let nobody in."""
+        self._open = False
+        self.cut()
+
+    def restore(self) -> None:
+        """Let everybody and everything pass again."""
+        self._open = True
+        self._flows.set()
+
+    def close(self) -> None:
+        self._listener.close()
+        self._flows.set()
+        self.cut()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                here, _ = self._listener.accept()
+                if not self._open:
+                    here.close()
+                    continue
+                self.calls += 1
+                there = socket.create_connection(self._address)
+                self._ends += [here, there]
+                for source, target in ((here, there), (there, here)):
+                    threading.Thread(target=self._pass_on, args=(source, target), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                self._flows.wait()
+                target.sendall(data)
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def wire(shop: Shop, broker_url: str) -> Iterator[Wire]:
+    """The shop sends through a wire, and fetches without."""
+    wire = Wire(broker_url)
+    shop.app.conf.broker_write_url = wire.url
+    yield wire
+    wire.close()
+    assert wire.calls
 
 
 def message_of(row: PeriodicTask, *, now: datetime | None = None) -> Message:
@@ -219,3 +299,62 @@ def test_a_queue_that_was_deleted_meanwhile_is_made_again(shop: Shop, row: Calla
     assert messages.send_many([task] * 3) == []
 
     assert len(shop.fetch()) == 3
+
+
+def test_a_connection_that_died_unnoticed_costs_nothing(
+    shop: Shop, wire: Wire, row: Callable[..., PeriodicTask]
+) -> None:
+    task = message_of(row())
+    messages.send_many([task])
+    wire.cut()
+
+    assert messages.send_many([task]) == []
+
+    assert len(shop.fetch()) == 2
+
+
+@pytest.fixture
+def due(row: Callable[..., PeriodicTask]) -> Callable[..., PeriodicTask]:
+    """A row whose first instant has come."""
+
+    def make(**columns: Any) -> PeriodicTask:
+        task = row(**columns)
+        scheduling.refresh_edited()
+        Schedule.objects.filter(pk=task.pk).update(next_fire_at=timezone.now() - timedelta(seconds=5))
+        return task
+
+    return make
+
+
+@pytest.mark.parametrize("trouble", ["it says nothing", "it is gone"])
+def test_what_the_broker_does_not_take_stays_due(
+    shop: Shop, wire: Wire, due: Callable[..., PeriodicTask], trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages, "PATIENCE_SECONDS", 0.5)
+    former, task = due(), due()
+    PeriodicTask.objects.filter(pk=task.pk).update(task="shop.routed")
+    messages.send_many([message_of(former)])
+    shop.fetch()
+
+    (wire.hold if trouble == "it says nothing" else wire.refuse)()
+    with pytest.raises(messages.BROKER_ERRORS):
+        scheduling.send_due()
+    task.refresh_from_db()
+    assert (task.last_run_at, task.total_run_count) == (None, 0)
+
+    wire.restore()
+    assert scheduling.send_due() == 2
+    names = {message.headers["periodic_task_name"] for message in shop.fetch()}
+    assert names == {former.name, task.name}
+    task.refresh_from_db()
+    assert (task.last_run_at is not None, task.total_run_count) == (True, 1)
+
+
+def test_a_row_that_is_switched_off_sends_nothing(shop: Shop, due: Callable[..., PeriodicTask]) -> None:
+    task = due()
+    PeriodicTask.objects.update(enabled=False)
+    scheduling.refresh_edited()
+    scheduling.send_due()
+    assert shop.fetch() == []
+    task.refresh_from_db()
+    assert task.total_run_count == 0
