@@ -19,7 +19,7 @@ LOCAL_ARGS = $(if $(BROKER),--broker $(BROKER)) $(ARGS)
 PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quiet --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe
 
-.PHONY: help demo up down test check bench format format-check lint types contracts lock install
+.PHONY: help demo up down test check bench bench-beat format format-check lint types contracts lock install
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ check: format-check lint types contracts test ## Everything that must hold: form
 bench: $(VENV)/.dev ## Compare our throughput and latency with others', on the same servers
 	@tools/need-for-tests rabbitmq-server
 	@exec $(LOCAL) exec -- $(PY) -m benchmarks $(ARGS)
+
+bench-beat: $(VENV)/.dev ## Measure beat with up to a million schedules, beside stock beat (ARGS=--quick)
+	@tools/need-for-tests rabbitmq-server
+	@exec $(LOCAL) exec -- $(PY) -m benchmarks.beat $(ARGS)
 
 format: $(VENV)/.dev ## Rewrite the code in the project's format
 	@$(VENV)/bin/ruff format .
