@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 from celery import Celery
@@ -119,8 +119,7 @@ class MessageFires(Fires):
         return len(self._arrived) >= count
 
     def seen(self) -> list[Fire]:
-        # Celery's body: positional arguments, keyword arguments, options. The first argument is the schedule's number.
-        return [Fire(json.loads(m.body)[0][0], stamp + self._ahead, None) for stamp, m in list(self._arrived)]
+        return [Fire(_schedule_of(message), stamp + self._ahead, None) for stamp, message in list(self._arrived)]
 
     def close(self) -> None:
         self._ending.set()
@@ -148,6 +147,13 @@ class MessageFires(Fires):
     def _must_work(self) -> None:
         if self._failure is not None:
             raise BenchmarkError(f"The messages in {self._name} cannot be counted: {self._failure}")
+
+
+def _schedule_of(message: Message) -> int:
+    """Read the first argument: the schedule's number. A body holds positional and keyword arguments, and options."""
+    # It is JSON; kombu's stubs know it as something that may not be there.
+    (number, *_), *_ = json.loads(cast("str", message.body))
+    return int(number)
 
 
 def in_window(fires: Sequence[Fire], start: float, seconds: float) -> list[Fire]:
