@@ -9,14 +9,11 @@ from typing import Any, Final
 from celery import Celery, schedules
 from celery.backends.base import DisabledBackend
 from django.core.exceptions import ValidationError
-from django.db import DatabaseError, DataError, IntegrityError, connection, models, transaction
-from django_celery_beat.models import PeriodicTask
+from django.db import DatabaseError, DataError, IntegrityError, models, transaction
+from django_celery_beat.models import PeriodicTask, PeriodicTasks
 from django_celery_beat.schedulers import ModelEntry
 
 logger = logging.getLogger(__name__)
-
-ONE_AT_A_TIME: Final = 7_240_611
-"""Names the lock, held to the end of a transaction, under which one beat at a time writes what is configured."""
 
 CLEANUP: Final[dict[str, Any]] = {
     "task": "celery.backend_cleanup",
@@ -69,8 +66,8 @@ def _install(name: str, entry: Mapping[str, Any]) -> None:
     if _is_installed(name, entry):
         return
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ONE_AT_A_TIME])
+        # Every edit of a PeriodicTask writes this one row first; until the end of the transaction it is ours.
+        PeriodicTasks.update_changed()
         if not _is_installed(name, entry):
             Entry.write(name, entry)
             logger.info("entry of beat_schedule installed entry=%r", name)
