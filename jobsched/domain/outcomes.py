@@ -85,6 +85,13 @@ class Assignment:
     grace_seconds: float = 10.0
     scheduled_for: datetime | None = None
 
+    @property
+    def all_params(self) -> dict[str, Any]:
+        """Return the parameters, with the instant that the run stands for as `scheduled_for`, unless one has that name."""
+        if self.scheduled_for is None:
+            return self.params
+        return {"scheduled_for": self.scheduled_for.isoformat(), **self.params}
+
     def to_json(self) -> dict[str, Any]:
         data = {name: getattr(self, name) for name in self.__slots__}
         data["scheduled_for"] = self.scheduled_for.isoformat() if self.scheduled_for else None

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
+from jobsched.domain.catchup import CatchUp
 from jobsched.domain.kinds import HttpSpec, Step
 from jobsched.domain.nearest import did_you_mean
 from jobsched.domain.retry import RetryPolicy
@@ -20,6 +21,7 @@ _MODELS: Final[Mapping[Path, type[BaseModel]]] = {
     ("steps",): Step,
     ("http",): HttpSpec,
     ("retries",): RetryPolicy,
+    ("catch_up",): CatchUp,
 }
 _EXPECTED: Final = {
     "string_type": "text",

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Annotated, Any, Final, Literal
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    PlainSerializer,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from jobsched.domain import concurrency, durations, rates, windows
+from jobsched.domain.catchup import CatchUp, CatchUpPolicy
 from jobsched.domain.errors import InvalidInput
+from jobsched.domain.exclusions import Exclusions
 from jobsched.domain.fieldtypes import (
     Command,
     Duration,
@@ -43,7 +36,8 @@ from jobsched.domain.kinds import (
     StepsSpec,
     Task,
 )
-from jobsched.domain.nearest import did_you_mean
+from jobsched.domain.moments import Moment, TimeZone, check_unambiguous, in_utc
+from jobsched.domain.rates import Rate
 from jobsched.domain.retry import RetryPolicy
 from jobsched.domain.timetables import Once, Timetable, parse_schedule
 
@@ -52,9 +46,10 @@ __all__ = ["KINDS", "SPECS", "JobSpec"]
 KINDS: Final = {"run": "shell", "steps": "steps", "http": "http", "call": "python", "task": "celery"}
 """The kind that each of the five keys that say what to do stands for."""
 
-_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d[ Tt]\d\d:\d\d(:\d\d)?\s*(Z|z|[+-]\d\d:?\d\d)?", re.ASCII)
-_LATEST_YEAR: Final = 9998  # the last one that fits into a datetime in every zone
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LONGEST_JITTER: Final = timedelta(days=1)
+_MOST_WINDOWS: Final = 1000
+"""Entries of `exclude` and of `blackout`, each of which is looked at for every instant."""
 
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}"
 _QUEUE: Final = r"[a-z0-9][a-z0-9_.-]{0,62}"
@@ -81,18 +76,6 @@ QueueName = Annotated[
 ]
 
 
-@cache
-def _zones() -> frozenset[str]:
-    return frozenset(available_timezones() - {"localtime", "Factory"})
-
-
-def _zone(name: str) -> str:
-    if name not in _zones():
-        nearest = did_you_mean(name, _zones())
-        raise ValueError(f"{name!r:.80} is not a time zone{nearest or ', such as UTC or Europe/Berlin'}")
-    return name
-
-
 def _schedule(text: Any) -> Any:
     if isinstance(text, int) and not isinstance(text, bool):
         text = str(text)  # refused as a text without unit: "write 90s"
@@ -104,32 +87,40 @@ def _schedule(text: Any) -> Any:
     return text
 
 
-def _at(value: Any) -> Any:
-    if isinstance(value, str):
-        if not _MOMENT.fullmatch(value.strip()):
-            raise ValueError(f"{value!r:.80} is not a moment; write a date and a time, such as 2026-12-01 03:00")
-        try:
-            value = datetime.fromisoformat(re.sub(r"\s+(?=[Zz+-]\S*$)", "", value.strip()).upper())
-        except ValueError as error:
-            raise ValueError(f"{value!r} is not a moment: {error}") from error
-    if isinstance(value, datetime) and not 1970 <= value.year <= _LATEST_YEAR:
-        raise ValueError(f"{value.isoformat(sep=' ')} is outside the years 1970 to {_LATEST_YEAR}")
-    return value
-
-
 def _as_it_is(value: Any) -> Any:
     """Only the schema needs to know of the short form; the model itself reads it."""
     return value
 
 
-TimeZone = Annotated[str, AfterValidator(_zone)]
+def _accepted_by(check: Callable[[str], object]) -> AfterValidator:
+    """Keep a text as it is if `check` raises no `InvalidInput` over it."""
+
+    def keep(text: str) -> str:
+        try:
+            check(text)
+        except InvalidInput as error:
+            raise ValueError(error.message) from error
+        return text
+
+    return AfterValidator(keep)
+
+
+def _short_enough(jitter: timedelta) -> timedelta:
+    if jitter > _LONGEST_JITTER:
+        raise ValueError(f"{durations.to_text(jitter)} is too long; the most is {durations.to_text(_LONGEST_JITTER)}")
+    return jitter
+
+
 ScheduleText = Annotated[str, BeforeValidator(_schedule)]
-Moment = Annotated[
-    datetime,
-    BeforeValidator(_at),
-    PlainSerializer(lambda at: at.isoformat(sep=" "), return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": f"^{_MOMENT.pattern}$"}),
+Days = Annotated[
+    tuple[Annotated[str, _accepted_by(windows.excluded)], ...], Field(strict=False, max_length=_MOST_WINDOWS)
 ]
+Windows = Annotated[
+    tuple[Annotated[str, _accepted_by(windows.blackout)], ...], Field(strict=False, max_length=_MOST_WINDOWS)
+]
+RateText = Annotated[str, _accepted_by(Rate.parse), Field(json_schema_extra={"pattern": rates.PATTERN})]
+KeyTemplate = Annotated[str, _accepted_by(concurrency.names)]
+Overlap = Literal["allow", "skip", "queue", "replace"]
 
 
 class JobSpec(Strict):
@@ -165,6 +156,20 @@ class JobSpec(Strict):
     """One moment instead of a schedule, such as 2026-12-01 03:00."""
     run_once: bool = False
     """Only at the next instant of the schedule, and never again."""
+    start: Moment | None = None
+    """From when on the schedule counts."""
+    end: Moment | None = None
+    """The moment at which the schedule ends; it is not due then any more."""
+    catch_up: Annotated[CatchUp, BeforeValidator(_as_it_is, json_schema_input_type=CatchUpPolicy | CatchUp)] = CatchUp()
+    """What was missed while nobody could fire and is made up for: none, the latest, all, or a mapping that says
+    more."""
+    jitter: Annotated[Duration, AfterValidator(_short_enough)] = timedelta(0)
+    """Runs start up to this much later than the schedule says, a job always by the same part of it."""
+    exclude: Days = ()
+    """Days on which the schedule's runs are skipped: 2026-12-25, 12-25 for every year, 2026-12-24..2027-01-02."""
+    blackout: Windows = ()
+    """Windows in which the schedule's runs are skipped: 22:00-06:00, sat,sun, mon-fri 09:00-17:00, or
+    2026-12-24 18:00..2026-12-27 06:00."""
 
     queue: QueueName = "default"
     """The queue whose workers may run it."""
@@ -186,6 +191,18 @@ class JobSpec(Strict):
     params: JsonObject = Field(default_factory=dict)
     """Parameters; a request may give others. Callables and tasks take them as keyword arguments, commands find
     them in JOBSCHED_PARAM_NAME and as JSON in JOBSCHED_PARAMS."""
+    overlap: Overlap | None = None
+    """What happens when a run is due while another has not ended: it starts beside it (allow), is skipped, waits
+    (queue), or takes its place (replace). Without it, allow; with a concurrency_key, queue."""
+    max_running: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """How many of its runs may be running at once, over all workers."""
+    concurrency_key: KeyTemplate | None = None
+    """A text with parameters between braces, such as customer-{customer}: `overlap` holds for runs of the same
+    key instead of all runs of the job."""
+    unique: bool = False
+    """A request while a run of the same concurrency_key (without one, of the job) waits returns that run."""
+    rate: RateText | None = None
+    """How many of its runs may start in a second, minute, hour or day, spread evenly: 100/m."""
     paused: bool = False
     """Its schedule goes on, and its runs are skipped."""
 
@@ -209,15 +226,23 @@ class JobSpec(Strict):
             return at
         if info.data.get("schedule") is not None:
             raise ValueError("a job has a schedule or one moment, not both")
-        if at.tzinfo is None and (zone := info.data.get("timezone")) is not None:
-            first, second = (at.replace(tzinfo=ZoneInfo(zone), fold=fold) for fold in (0, 1))
-            if first.utcoffset() != second.utcoffset():
-                skipped = first.astimezone(UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None) != at
-                how = "does not exist" if skipped else "comes twice"
-                raise ValueError(
-                    f"{at} {how} in {zone}, where clocks change; add an offset, such as {first.isoformat()}"
-                )
+        if (zone := info.data.get("timezone")) is not None:
+            check_unambiguous(at, zone)
         return at
+
+    @field_validator("start", "end")
+    @classmethod
+    def _of_a_schedule(cls, moment: datetime | None, info: ValidationInfo) -> datetime | None:
+        if moment is None:
+            return moment
+        if info.data.get("schedule", "") is None:
+            raise ValueError(f"{info.field_name} needs a schedule; only that can begin and end")
+        if (zone := info.data.get("timezone")) is not None:
+            check_unambiguous(moment, zone)
+            start = info.data.get("start")
+            if info.field_name == "end" and start is not None and in_utc(moment, zone) <= in_utc(start, zone):
+                raise ValueError(f"{moment} is not after the start, {start}")
+        return moment
 
     @field_validator("run_once")
     @classmethod
@@ -226,6 +251,25 @@ class JobSpec(Strict):
         if run_once and unscheduled:
             raise ValueError("run_once needs a schedule; a job without one runs on request")
         return run_once
+
+    @field_validator("concurrency_key")
+    @classmethod
+    def _can_be_kept(cls, key: str | None, info: ValidationInfo) -> str | None:
+        if key is None:
+            return key
+        if info.data.get("overlap") == "allow":
+            raise ValueError(
+                "a concurrency_key keeps runs apart, and overlap: allow does not; leave overlap out, "
+                "or write skip, queue or replace"
+            )
+        scheduled = any(info.data.get(name) is not None for name in ("schedule", "at"))
+        if scheduled and "params" in info.data:
+            try:
+                concurrency.render(key, info.data["params"])
+            except InvalidInput as error:
+                # A due instant brings no parameters with it, as a request does.
+                raise ValueError(error.message.removesuffix(" or with the request")) from error
+        return key
 
     @model_validator(mode="after")
     def _has_one_kind(self) -> JobSpec:
@@ -259,13 +303,32 @@ class JobSpec(Strict):
             return PythonSpec(call=self.call)
         return CelerySpec(task=self.task or "", args=self.args)
 
+    @property
+    def starts_at(self) -> datetime | None:
+        """Return when the schedule begins, in UTC; None when it has no `start`."""
+        return None if self.start is None else in_utc(self.start, self.timezone)
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """Return when the schedule ends, in UTC; None when it has no `end`."""
+        return None if self.end is None else in_utc(self.end, self.timezone)
+
+    @property
+    def effective_overlap(self) -> Overlap:
+        """Return the rule that holds when `overlap` may have been left out."""
+        return self.overlap or ("allow" if self.concurrency_key is None else "queue")
+
+    @property
+    def exclusions(self) -> Exclusions:
+        """Return the days and windows in which the schedule's runs are skipped; false when there are none."""
+        return Exclusions.of(self.exclude, self.blackout, ZoneInfo(self.timezone))
+
     def timetable(self, *, anchor: datetime) -> Timetable | None:
         """Return when the job is due, or None for one that runs on request. Intervals count from `anchor`."""
-        zone = ZoneInfo(self.timezone)
         if self.at is not None:
-            return Once(at=(self.at if self.at.tzinfo else self.at.replace(tzinfo=zone)).astimezone(UTC))
+            return Once(at=in_utc(self.at, self.timezone))
         if self.schedule is not None:
-            return parse_schedule(self.schedule, timezone=zone, anchor=anchor)
+            return parse_schedule(self.schedule, timezone=ZoneInfo(self.timezone), anchor=anchor)
         return None
 
     def to_manifest(self) -> dict[str, Any]:

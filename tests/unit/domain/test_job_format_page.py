@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
+from jobsched.domain.catchup import CatchUp
 from jobsched.domain.kinds import HttpSpec
 from jobsched.domain.manifest import json_schema, parse
 from jobsched.domain.retry import RetryPolicy
@@ -29,20 +31,24 @@ def table(heading: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("heading", "model"),
-    [("## Keys of a job\n", JobSpec), ("### http\n", HttpSpec), ("## What is tried again\n", RetryPolicy)],
+    [
+        ("## Keys of a job\n", JobSpec),
+        ("### http\n", HttpSpec),
+        ("## What is tried again\n", RetryPolicy),
+        ("### What was missed\n", CatchUp),
+    ],
 )
-def test_its_tables_have_every_key_and_no_other(
-    heading: str, model: type[JobSpec] | type[HttpSpec] | type[RetryPolicy]
-) -> None:
+def test_its_tables_have_every_key_and_no_other(heading: str, model: type[BaseModel]) -> None:
     assert sorted(table(heading)) == sorted(model.model_fields)
 
 
 @pytest.mark.parametrize(
     ("heading", "definition", "keys"),
     [
-        ("## Keys of a job\n", "JobSpec", ("timezone", "queue", "priority", "timeout", "grace", "on_lost")),
+        ("## Keys of a job\n", "JobSpec", ("timezone", "queue", "priority", "timeout", "grace", "on_lost", "jitter")),
         ("### http\n", "HttpSpec", ("method", "timeout", "max_bytes")),
         ("## What is tried again\n", "RetryPolicy", ("max", "backoff", "max_backoff")),
+        ("### What was missed\n", "CatchUp", ("policy", "window", "limit")),
     ],
 )
 def test_its_defaults_are_those_of_the_schema(heading: str, definition: str, keys: tuple[str, ...]) -> None:

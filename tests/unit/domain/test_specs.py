@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from jobsched.domain.catchup import CatchUp
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.manifest import parse_job
 from jobsched.domain.specs import SPECS, JobSpec
@@ -138,6 +139,43 @@ def test_when_it_is_due(keys: dict[str, Any], timetable: Any) -> None:
     assert job(**keys).timetable(anchor=ANCHOR) == timetable
 
 
+def test_without_a_word_about_it_the_latest_of_a_day_is_made_up_for_and_runs_overlap() -> None:
+    plain = job()
+    assert plain.catch_up == CatchUp(policy="latest", window=timedelta(days=1), limit=100)
+    assert (plain.effective_overlap, plain.unique, plain.max_running, plain.rate) == ("allow", False, None, None)
+    assert (plain.starts_at, plain.ends_at, plain.jitter, bool(plain.exclusions)) == (None, None, timedelta(0), False)
+
+
+def test_a_word_for_catching_up_is_short_for_a_mapping() -> None:
+    assert job(catch_up="all").catch_up == job(catch_up={"policy": "all"}).catch_up
+    assert job(catch_up={"policy": "none", "window": "6h", "limit": 3}).catch_up == CatchUp(
+        policy="none", window=timedelta(hours=6), limit=3
+    )
+
+
+def test_runs_of_one_key_wait_for_each_other_unless_the_job_says_more() -> None:
+    assert job(concurrency_key="customer-{customer}").effective_overlap == "queue"
+    assert job(concurrency_key="customer-{customer}", overlap="skip").effective_overlap == "skip"
+    assert job(overlap="replace").effective_overlap == "replace"
+
+
+def test_a_scheduled_job_with_a_key_gives_its_parameters_itself() -> None:
+    keyed = job(schedule="1h", concurrency_key="{shop}-{customer}", params={"shop": "a", "customer": 7})
+    assert keyed.concurrency_key == "{shop}-{customer}"
+
+
+def test_the_span_of_a_schedule_is_read_in_its_zone() -> None:
+    spanned = job(schedule="1h", timezone="Europe/Berlin", start="2026-12-01 00:00", end="2027-06-01 00:00")
+    assert spanned.starts_at == datetime(2026, 11, 30, 23, tzinfo=UTC)
+    assert spanned.ends_at == datetime(2027, 5, 31, 22, tzinfo=UTC)
+
+
+def test_what_is_excluded_is_read_in_the_zone_of_the_job() -> None:
+    closed = job(timezone="Europe/Berlin", exclude=["12-25"], blackout=["22:00-06:00"]).exclusions
+    assert closed.reason(datetime(2026, 12, 24, 23, 30, tzinfo=UTC)) == "excluded: 12-25"
+    assert closed.reason(datetime(2026, 12, 26, 21, 30, tzinfo=UTC)) == "blackout 22:00-06:00 (Europe/Berlin)"
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"name": ""}, "key 'name': '' is not allowed: a name has up to 100"),
     ({"name": "a/b"}, "a letter or digit first"),
@@ -190,6 +228,44 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"timezone": "europe/berlin"}, "did you mean 'Europe/Berlin'?"),
     ({"timezone": "../etc/passwd"}, "is not a time zone"),
     ({"timezone": "localtime"}, "is not a time zone"),
+    ({"start": "2026-12-01 03:00"}, "key 'start': start needs a schedule"),
+    ({"end": "2026-12-01 03:00", "at": "2026-11-01 03:00"}, "key 'end': end needs a schedule"),
+    (
+        {"schedule": "1h", "start": "2026-03-29 02:30", "timezone": "Europe/Berlin"},
+        "key 'start': 2026-03-29 02:30:00 does not exist in Europe/Berlin",
+    ),
+    (
+        {"schedule": "1h", "start": "2026-12-02 03:00", "end": "2026-12-02 03:00Z"},
+        "key 'end': 2026-12-02 03:00:00\\+00:00 is not after the start, 2026-12-02 03:00:00",
+    ),
+    (
+        # Later on the clock, but the start is read in New York.
+        {"schedule": "1h", "timezone": "America/New_York", "start": "2026-12-01 03:00", "end": "2026-12-01 04:00Z"},
+        "is not after the start",
+    ),
+    ({"catch_up": "some"}, "key 'catch_up', 'policy': 'some' is not allowed; it must be 'none', 'latest' or 'all'"),
+    ({"catch_up": 5}, "key 'catch_up': must be a mapping, not 5"),
+    ({"catch_up": {"policy": "all", "window": "0s"}}, "key 'catch_up', 'window': must be longer than 0s"),
+    ({"catch_up": {"limit": 0}}, "0 is too small; the least is 1"),
+    ({"catch_up": {"limit": 10_001}}, "10001 is too large; the most is 10000"),
+    ({"catch_up": {"polizy": "all"}}, "did you mean 'policy'?"),
+    ({"jitter": "25h"}, "key 'jitter': 1d1h is too long; the most is 1d"),
+    ({"exclude": "12-25"}, "key 'exclude': must be a list, not '12-25'"),
+    ({"exclude": ["12-25", "christmas"]}, "key 'exclude', entry 2: 'christmas' is not a date"),
+    ({"exclude": ["12-25"] * 1001}, "key 'exclude': is too long; the most is 1000"),
+    ({"blackout": ["22-6"]}, "key 'blackout', entry 1: '22-6' is not a blackout"),
+    ({"overlap": "wait"}, "it must be 'allow', 'skip', 'queue' or 'replace'"),
+    ({"overlap": "allow", "concurrency_key": "a-{b}"}, "overlap: allow does not; leave overlap out"),
+    ({"max_running": 0}, "0 is too small; the least is 1"),
+    ({"concurrency_key": "a-{b"}, "key 'concurrency_key': 'a-{b' is not a concurrency key"),
+    (
+        {"concurrency_key": "a-{b}", "schedule": "1h", "params": {"c": 1}},
+        "key 'concurrency_key': the concurrency key needs the parameter 'b'; give it in the job's params$",
+    ),
+    ({"concurrency_key": "a-{b}", "at": "2026-12-01 03:00", "params": {"b": []}}, "'b' is part of the concurrency key"),
+    ({"unique": "yes"}, "must be true or false, not 'yes'"),
+    ({"rate": "100"}, "key 'rate': '100' is not a rate; write a count and one of s, m, h and d, such as 100/m"),
+    ({"rate": 100}, "must be text, but 100 is read as a number"),
     ({"queue": "Big"}, "a queue's name has"),
     ({"priority": 10}, "10 is too large; the most is 9"),
     ({"priority": -1}, "-1 is too small; the least is 0"),
@@ -271,6 +347,15 @@ OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     "description": st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=20),
     "schedule": st.sampled_from(["90s", "0 2 * * *", "*/5 8-18 * * mon-fri"]),
     "timezone": st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata"]),
+    "catch_up": st.sampled_from(["none", "latest", "all", {"policy": "all", "window": "90m", "limit": 5}, {}]),
+    "jitter": st.sampled_from(["0s", "1d", 90]),
+    "exclude": st.lists(st.sampled_from(["12-25", "2026-12-24..2027-01-02"]), max_size=2),
+    "blackout": st.lists(st.sampled_from(["sat,sun", "22:00-06:00"]), max_size=2),
+    "overlap": st.sampled_from(["skip", "queue", "replace"]),
+    "max_running": st.integers(1, 10_000),
+    "concurrency_key": st.just("only-one"),
+    "unique": st.booleans(),
+    "rate": st.sampled_from(["100/m", "1/d"]),
     "queue": st.sampled_from(["default", "big-1"]),
     "priority": st.integers(0, 9),
     "timeout": st.sampled_from(["90s", 5, "none"]),
