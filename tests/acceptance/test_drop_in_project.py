@@ -58,6 +58,14 @@ from django_celery_beat.models import PeriodicTask
 print(PeriodicTask.objects.get(name="theirs").total_run_count)
 """
 
+EDITED = """
+from django_celery_beat.models import PeriodicTask
+row = PeriodicTask.objects.get(name="theirs")
+row.one_off = True
+row.save()
+print(row.total_run_count)
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shop:
@@ -148,3 +156,6 @@ def test_rows_that_were_there_are_served_as_soon_as_the_app_is_installed(shop: S
     assert (found["configured"]["task"], found["configured"]["argsrepr"]) == ("elsewhere.tick", "['configured']")
     assert "ERROR" not in log.read_text()
     assert int(shop.django("shell", "--verbosity=0", "--command", SEEN)) > 7
+
+    shop.django("migrate", "jobs", "zero", "--verbosity=0")
+    assert int(shop.django("shell", "--verbosity=0", "--command", EDITED, apps="")) > 7
