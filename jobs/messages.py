@@ -9,7 +9,7 @@ import logging
 import struct
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -176,10 +176,9 @@ def _opened(connection: Any) -> Any:
 
 
 def _confirms(connection: Any) -> bool:
-    opened = connection.connection
-    return isinstance(opened, amqp.Connection) and bool(
-        opened.server_properties.get("capabilities", {}).get("publisher_confirms")
-    )
+    # Missing in other transports, and in the stubs of this one.
+    offered = getattr(connection.connection, "server_properties", {}).get("capabilities", {})
+    return isinstance(connection.connection, amqp.Connection) and bool(offered.get("publisher_confirms"))
 
 
 def _patience(connection: Any) -> AbstractContextManager[Any]:
@@ -189,7 +188,7 @@ def _patience(connection: Any) -> AbstractContextManager[Any]:
     return cast(AbstractContextManager[Any], connection.connection.transport.having_timeout(PATIENCE_SECONDS))
 
 
-def _send_confirmed(messages: Sequence[TaskMessage], channel: amqp.Channel) -> list[Unsent]:
+def _send_confirmed(messages: Sequence[TaskMessage], channel: Any) -> list[Unsent]:
     """Prepare all messages and declare their queues first: what is wrong with one is then known to be with that one."""
     prepared: list[Prepared] = []
     unsent: list[Unsent] = []
@@ -250,7 +249,7 @@ def _apply(message: TaskMessage, producer: Any) -> None:
         until = (message.now + timedelta(seconds=expires)).astimezone(app.timezone)
         headers.setdefault("expires", until.isoformat())
     args, kwargs = json.loads(message.args or "[]"), json.loads(message.kwargs or "{}")
-    apply = task.apply_async if task else partial(app.send_task, message.task)
+    apply: Callable[..., Any] = task.apply_async if task else partial(app.send_task, message.task)
     apply(args or [], kwargs or {}, producer=producer, headers=headers, retry=False, **options)
 
 
@@ -271,7 +270,7 @@ class Confirming:
     it was. So the first to each exchange is waited for alone: only an exchange that works gets many.
     """
 
-    def __init__(self, channel: amqp.Channel) -> None:
+    def __init__(self, channel: Any) -> None:
         self._channel = channel
         self._last_tag = 0
         self._waiting: dict[int, Prepared] = {}

@@ -85,7 +85,7 @@ EMPTY_IS_NULL: Final = {"queue", "exchange", "routing_key"}
 """Columns that PeriodicTask.save() empties."""
 
 
-class Entry(ModelEntry):
+class Entry(ModelEntry):  # type: ignore[misc]  # it comes without types
     """django-celery-beat's own conversion of a configured entry, without its habit of saving what it looks up."""
 
     @classmethod
