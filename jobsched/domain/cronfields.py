@@ -169,5 +169,5 @@ def _why_not_a_term(field: Field, term: str) -> str:
     if "?" in term:
         return f"{field.name} {term!r}: '?' is not used here; write '*' for any"
     if "#" in term:
-        return f"{field.name} {term!r}: '#' (the nth weekday of a month) is not supported"
+        return f"{field.name} {term!r}: '#' (the nth weekday of a month) is written such as tue#2 in the day of week"
     return f"{field.name} {term!r} is not a number, a range or a step"

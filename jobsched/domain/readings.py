@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from calendar import monthrange
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import MAXYEAR, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Final, Self
 
-from jobsched.domain.cronfields import FIELDS, row_numbers
+from jobsched.domain.cronfields import DAY_OF_MONTH, DAY_OF_WEEK, FIELDS, row_numbers
 
 HORIZON_YEARS: Final = 41
 """29 February falls on a given weekday at least this often, also across a year such as 2100."""
@@ -31,6 +32,14 @@ class Readings:
         """Parse the five texts of a row. Raises `InvalidInput` with the reason."""
         return cls(*(tuple(sorted(row_numbers(f, text))) for f, text in zip(FIELDS, texts, strict=True)))
 
+    @property
+    def any_day_of_month(self) -> bool:
+        return len(self.days) == len(DAY_OF_MONTH.full)
+
+    @property
+    def any_weekday(self) -> bool:
+        return len(self.weekdays) == len(DAY_OF_WEEK.full)
+
     def after(self, reading: datetime) -> datetime | None:
         """Return the first match strictly after a naive reading; None when no day ever matches."""
         start = reading.replace(second=0, microsecond=0) + timedelta(minutes=1)
@@ -43,6 +52,10 @@ class Readings:
                 return None
             day, clock = following, time(self.hours[0], self.minutes[0])
         return datetime.combine(day, clock)
+
+    def _days_of(self, length: int) -> Sequence[int]:
+        """The days that may match in a month of so many."""
+        return self.days
 
     def _match(self, day: date) -> bool:
         return day.day in self.days and day.month in self.months and day.isoweekday() % 7 in self.weekdays
@@ -63,7 +76,7 @@ class Readings:
                 if (year, month) < (day.year, day.month):
                     continue
                 length = monthrange(year, month)[1]
-                for number in self.days:
+                for number in self._days_of(length):
                     if number <= length and (found := date(year, month, number)) > day and self._match(found):
                         return found
         return None

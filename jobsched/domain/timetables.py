@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Final, Protocol
-from zoneinfo import ZoneInfo
+from typing import Any, ClassVar, Final, Protocol, Self, runtime_checkable
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cron_descriptor import Options, get_description
 
 from jobsched.domain import cronfields, durations
 from jobsched.domain.errors import InvalidInput
+from jobsched.domain.monthlycrontab import MonthlyCrontab, counts_days
 from jobsched.domain.readings import Readings
+from jobsched.domain.wallclock import SECOND, aware, first_fixed, first_paced
 
 LONGEST_CRON_STRING: Final = 200
-_SECOND: Final = timedelta(seconds=1)
 
 
 class Timetable(Protocol):
@@ -27,6 +29,20 @@ class Timetable(Protocol):
 
     def words(self) -> str:
         """Return the timetable in plain English."""
+
+
+@runtime_checkable
+class StoredTimetable(Timetable, Protocol):
+    """A timetable that no django-celery-beat row can hold; it is kept as JSON with its `kind`."""
+
+    KIND: ClassVar[str]
+
+    def stored(self) -> dict[str, Any]:
+        """Return it as JSON."""
+
+    @classmethod
+    def from_stored(cls, data: dict[str, Any]) -> Self:
+        """Read what `stored` returned. Raises `InvalidInput`, KeyError or ValueError when it is something else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +66,14 @@ class Crontab:
     def __post_init__(self) -> None:
         self.readings  # noqa: B018 - a wrong field is refused when it is given, not when it is due
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it comes at fixed times of the day, rather than keeping a pace."""
+        return not (self.minute.startswith("*") or self.hour.startswith("*"))
+
     def after(self, moment: datetime) -> datetime | None:
-        local = _aware(moment).astimezone(self.timezone)
-        if self.minute.startswith("*") or self.hour.startswith("*"):
-            return self._paced(local)
-        return self._fixed(local)
+        first = first_fixed if self.is_fixed else first_paced
+        return first(self.readings.after, self.timezone, moment)
 
     def words(self) -> str:
         texts = (self.minute, self.hour, self.day_of_month, self.month_of_year, self.day_of_week)
@@ -69,43 +88,6 @@ class Crontab:
         """What the clock shows when this is due, clock changes aside."""
         return Readings.of(self.minute, self.hour, self.day_of_month, self.month_of_year, self.day_of_week)
 
-    def _fixed(self, local: datetime) -> datetime | None:
-        moment, reading = local.astimezone(UTC), _shown(local)
-        while (following := self.readings.after(reading)) is not None:
-            due = following.replace(tzinfo=self.timezone).astimezone(UTC)
-            if _shown(due.astimezone(self.timezone)) != following:
-                # The clock skips this reading, so `due` lies as far beyond the gap as the reading lies in it.
-                due = _change(self.timezone, due - timedelta(days=1), due)
-            if due > moment:
-                return due
-            reading = following
-        return None
-
-    def _paced(self, local: datetime) -> datetime | None:
-        moment, reading = local.astimezone(UTC), _shown(local)
-        goes_back = self._goes_back(local)
-        while (following := self.readings.after(reading)) is not None:
-            due = following.replace(tzinfo=self.timezone).astimezone(UTC)
-            if due <= moment:  # its first pass is over
-                due = following.replace(tzinfo=self.timezone, fold=1).astimezone(UTC)
-            if goes_back is not None and due >= goes_back:
-                # Before the clock shows that reading it goes back, to readings that may match again.
-                moment, reading = goes_back - _SECOND, _shown(goes_back.astimezone(self.timezone)) - _SECOND
-                goes_back = None
-            elif _shown(due.astimezone(self.timezone)) == following:
-                return due
-            else:  # skipped by the clock
-                reading = following
-        return None
-
-    def _goes_back(self, local: datetime) -> datetime | None:
-        """Return the instant at which the clock goes back, if `local` is in the first of two passes."""
-        again = local.replace(microsecond=0, fold=1)
-        if local.fold == 1 or again.utcoffset() == local.utcoffset():
-            return None
-        first = local.replace(microsecond=0)
-        return _change(self.timezone, first.astimezone(UTC), again.astimezone(UTC))
-
 
 @dataclass(frozen=True, kw_only=True)
 class Every:
@@ -118,12 +100,12 @@ class Every:
     anchor: datetime
 
     def __post_init__(self) -> None:
-        _aware(self.anchor)
+        aware(self.anchor)
         if self.period <= timedelta(0):
             raise InvalidInput(f"an interval of {self.period} cannot be; it must be longer than nothing")
 
     def after(self, moment: datetime) -> datetime | None:
-        times = max(0, (_aware(moment) - self.anchor) // self.period) + 1
+        times = max(0, (aware(moment) - self.anchor) // self.period) + 1
         try:
             return (self.anchor + times * self.period).astimezone(UTC)
         except OverflowError:  # beyond the year 9999
@@ -141,10 +123,10 @@ class Once:
     at: datetime
 
     def __post_init__(self) -> None:
-        _aware(self.at)
+        aware(self.at)
 
     def after(self, moment: datetime) -> datetime | None:
-        return self.at.astimezone(UTC) if self.at > _aware(moment) else None
+        return self.at.astimezone(UTC) if self.at > aware(moment) else None
 
     def words(self) -> str:
         at = self.at.astimezone(UTC)
@@ -162,11 +144,27 @@ def upcoming(timetable: Timetable, *, after: datetime, count: int, until: dateti
     return instants
 
 
-def parse_schedule(text: str, *, timezone: ZoneInfo, anchor: datetime) -> Crontab | Every:
+STORED_KINDS: Final[Mapping[str, type[StoredTimetable]]] = {kind.KIND: kind for kind in (MonthlyCrontab,)}
+"""The kinds beyond django-celery-beat's: a class each."""
+
+
+def stored_timetable(data: dict[str, Any]) -> Timetable:
+    """Read what a `StoredTimetable` is kept as. Raises `InvalidInput` for an unknown kind and for nonsense."""
+    kind = str(data.get("kind")) if isinstance(data, dict) else ""
+    if kind not in STORED_KINDS:
+        raise InvalidInput(f"{kind!r:.80} is not a kind of schedule that is known; known are {', '.join(STORED_KINDS)}")
+    try:
+        return STORED_KINDS[kind].from_stored(data)
+    except (KeyError, TypeError, ValueError, ZoneInfoNotFoundError) as error:
+        raise InvalidInput(f"a stored schedule of the kind {kind!r} cannot be read: {error!r:.200}") from error
+
+
+def parse_schedule(text: str, *, timezone: ZoneInfo, anchor: datetime) -> Timetable:
     """Read what a user writes as `schedule`: a cron string of five fields, or a duration such as `90s`.
 
-    The fields of the Crontab are valid in a django-celery-beat row. Raises `InvalidInput` with the reason:
-    a field out of range, no day that ever matches, syntax that crons disagree on.
+    The fields of a Crontab are valid in a django-celery-beat row; a cron string with `L` or `#` becomes a
+    MonthlyCrontab. Raises `InvalidInput` with the reason: a field out of range, no day that ever matches,
+    syntax that crons disagree on.
     """
     words = text.split()
     if len(words) == 1 and not words[0].startswith("@"):
@@ -175,22 +173,8 @@ def parse_schedule(text: str, *, timezone: ZoneInfo, anchor: datetime) -> Cronta
         raise InvalidInput(_why_not_five(text, words))
     if len(text) > LONGEST_CRON_STRING:
         raise InvalidInput(f"a cron string has at most {LONGEST_CRON_STRING} characters, this one {len(text)}")
-    try:
-        if re.search(r"(?i)(?<![a-z])(?:\d*[LW]|LW)(?![a-z])", text):
-            raise InvalidInput("'L' and 'W' (last day, nearest weekday) are not supported")
-        fields = [cronfields.normalised(field, word) for field, word in zip(cronfields.FIELDS, words, strict=True)]
-    except InvalidInput as error:
-        raise InvalidInput(f"{text!r} is not a cron string: {error.message}") from error
-    crontab = Crontab(
-        minute=fields[0],
-        hour=fields[1],
-        day_of_month=fields[2],
-        month_of_year=fields[3],
-        day_of_week=fields[4],
-        timezone=timezone,
-    )
-    days, weekdays = crontab.readings.days, crontab.readings.weekdays
-    if len(days) < len(cronfields.DAY_OF_MONTH.full) and len(weekdays) < len(cronfields.DAY_OF_WEEK.full):
+    crontab = _crontab(text, words, timezone)
+    if not crontab.readings.any_day_of_month and not crontab.readings.any_weekday:
         raise InvalidInput(
             f"{text!r} restricts both day of month and day of week: cron runs when either matches, Celery only when "
             "both do; leave one of them '*', or make two jobs"
@@ -198,6 +182,25 @@ def parse_schedule(text: str, *, timezone: ZoneInfo, anchor: datetime) -> Cronta
     if crontab.after(anchor) is None:
         raise InvalidInput(f"{text!r} never comes: none of its months has such a day")
     return crontab
+
+
+def _crontab(text: str, words: list[str], timezone: ZoneInfo) -> Crontab | MonthlyCrontab:
+    try:
+        if re.search(r"(?i)(?<![a-z])(?:\d*|L)W(?![a-z])", text):
+            raise InvalidInput("'W' (the nearest weekday) is not supported")
+        if counts_days(words):
+            return MonthlyCrontab.parse(words, timezone=timezone)
+        fields = [cronfields.normalised(field, word) for field, word in zip(cronfields.FIELDS, words, strict=True)]
+    except InvalidInput as error:
+        raise InvalidInput(f"{text!r} is not a cron string: {error.message}") from error
+    return Crontab(
+        minute=fields[0],
+        hour=fields[1],
+        day_of_month=fields[2],
+        month_of_year=fields[3],
+        day_of_week=fields[4],
+        timezone=timezone,
+    )
 
 
 def _every(word: str, anchor: datetime) -> Every:
@@ -209,7 +212,7 @@ def _every(word: str, anchor: datetime) -> Every:
         raise InvalidInput(
             f"{word!r} is neither a cron string of five fields nor a duration such as 90s or 1h30m"
         ) from error
-    if period < _SECOND or period % _SECOND:
+    if period < SECOND or period % SECOND:
         raise InvalidInput(f"{word!r}: an interval is counted in whole seconds, from 1s")
     return Every(period=period, anchor=anchor)
 
@@ -221,29 +224,6 @@ def _why_not_five(text: str, words: list[str]) -> str:
         return f"{text!r}: names such as @daily are not supported; write five fields, such as '0 0 * * *'"
     fields = ", ".join(field.name for field in cronfields.FIELDS)
     return f"{text!r} has {len(words)} fields; a cron string has five: {fields}"
-
-
-def _aware(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        raise ValueError(f"{moment!r} has no time zone")
-    return moment
-
-
-def _shown(local: datetime) -> datetime:
-    """Return what the clock on the wall shows: the same for both passes through a repeated hour."""
-    return local.replace(tzinfo=None, fold=0)
-
-
-def _change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
-    """Return the instant between two others in UTC, to the second, at which a zone's offset changes."""
-    offset = after.astimezone(zone).utcoffset()
-    while after - before > _SECOND:
-        middle = before + (after - before) // (2 * _SECOND) * _SECOND
-        if middle.astimezone(zone).utcoffset() == offset:
-            after = middle
-        else:
-            before = middle
-    return after
 
 
 def _ranges(numbers: tuple[int, ...]) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -31,3 +32,57 @@ def change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
         else:
             before = middle
     return after
+
+
+Following = Callable[[datetime], datetime | None]
+"""Gives the first wanted reading strictly after a naive one, clock changes aside; None when there is none."""
+
+
+def first_fixed(following: Following, zone: ZoneInfo, moment: datetime) -> datetime | None:
+    """Return the first instant in UTC, strictly after an aware one, at which a wanted time of the day comes.
+
+    A time that the clock skips comes right after the gap, and one that it repeats comes the first time only.
+    """
+    local = aware(moment).astimezone(zone)
+    moment, reading = local.astimezone(UTC), shown(local)
+    while (wanted := following(reading)) is not None:
+        due = wanted.replace(tzinfo=zone).astimezone(UTC)
+        if shown(due.astimezone(zone)) != wanted:
+            # The clock skips this reading, so `due` lies as far beyond the gap as the reading lies in it.
+            due = change(zone, due - timedelta(days=1), due)
+        if due > moment:
+            return due
+        reading = wanted
+    return None
+
+
+def first_paced(following: Following, zone: ZoneInfo, moment: datetime) -> datetime | None:
+    """Return the first instant in UTC, strictly after an aware one, at which the clock shows a wanted reading.
+
+    What the clock repeats comes again, and what it skips does not come.
+    """
+    local = aware(moment).astimezone(zone)
+    moment, reading = local.astimezone(UTC), shown(local)
+    goes_back = _goes_back(zone, local)
+    while (wanted := following(reading)) is not None:
+        due = wanted.replace(tzinfo=zone).astimezone(UTC)
+        if due <= moment:  # its first pass is over
+            due = wanted.replace(tzinfo=zone, fold=1).astimezone(UTC)
+        if goes_back is not None and due >= goes_back:
+            # Before the clock shows that reading it goes back, to readings that may be wanted again.
+            moment, reading = goes_back - SECOND, shown(goes_back.astimezone(zone)) - SECOND
+            goes_back = None
+        elif shown(due.astimezone(zone)) == wanted:
+            return due
+        else:  # skipped by the clock
+            reading = wanted
+    return None
+
+
+def _goes_back(zone: ZoneInfo, local: datetime) -> datetime | None:
+    """Return the instant at which the clock goes back, if `local` is in the first of two passes."""
+    again = local.replace(microsecond=0, fold=1)
+    if local.fold == 1 or again.utcoffset() == local.utcoffset():
+        return None
+    first = local.replace(microsecond=0)
+    return change(zone, first.astimezone(UTC), again.astimezone(UTC))
