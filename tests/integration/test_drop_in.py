@@ -370,3 +370,14 @@ def test_a_row_that_is_switched_off_sends_nothing(shop: Shop, due: Callable[...,
     assert shop.fetch() == []
     task.refresh_from_db()
     assert task.total_run_count == 0
+
+
+def test_what_stock_beat_ran_meanwhile_is_not_run_again(shop: Shop, due: Callable[..., PeriodicTask]) -> None:
+    task = due()
+    PeriodicTask.objects.filter(pk=task.pk).update(last_run_at=timezone.now(), total_run_count=3)
+
+    scheduling.send_due()
+
+    assert shop.fetch() == []
+    following = Schedule.objects.get(pk=task.pk).next_fire_at
+    assert following is not None and following > timezone.now()
