@@ -110,7 +110,7 @@ class _Bench:
     def start(self) -> None:
         """One schedule is overdue already. The clock runs from before the process is made until that one has fired."""
         self._fires.clear()
-        first = [self._rows.size]
+        first = [self._rows.last_chosen]
         if self._contender.ours:
             self._rows.make_overdue(first)
         else:

@@ -16,6 +16,8 @@ TASK = "benchmarks.beat.nothing"
 _FAR_HOURS = range(5, 20)
 """Hours from now at which crontabs fire: none comes or has just been while the benchmark runs."""
 _INTERVAL_HOURS = range(6, 25)
+_CHOSEN = 60_000
+"""Only the first so many are ever made due."""
 _PACE_INTERVAL_ID, _STEADY_INTERVAL_ID = 1000, 1001
 _PACE_SECONDS = 12 * 3600.0
 
@@ -58,6 +60,11 @@ class Rows:
 
     connection: psycopg.Connection[Any]
     size: int
+
+    @property
+    def last_chosen(self) -> int:
+        """The highest number of a schedule that may be made due."""
+        return min(self.size, _CHOSEN)
 
     def fill(self) -> None:
         """Insert as many schedules as `size` and a job for each, copies of the prototype. Their triggers run."""
@@ -121,12 +128,12 @@ class Rows:
         self._run(
             "UPDATE jobs_schedule SET job_id = CASE WHEN %(jobs)s THEN %(base)s + periodic_task_id END "
             "WHERE periodic_task_id <= %(last)s AND (job_id IS NOT NULL) <> %(jobs)s",
-            {"jobs": jobs, "base": self._job_base(), "last": 60_000},
+            {"jobs": jobs, "base": self._job_base(), "last": self.last_chosen},
         )
 
     def forget_runs(self) -> None:
         """Remove the runs made so far: no worker takes them, and what follows should not pay for them."""
-        self.connection.execute("TRUNCATE jobs_run, jobs_transition")
+        self.connection.execute("TRUNCATE jobs_run, jobs_transition CASCADE")
 
     def now(self) -> float:
         """Return the database's clock in seconds since the epoch."""
