@@ -23,9 +23,9 @@ MONTHS: Final = (
 _ORDINALS: Final = {1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth", -1: "last"}
 
 
-def listed(parts: Sequence[str]) -> str:
+def listed(parts: Sequence[str], *, joined_by: str = "and") -> str:
     """Return `a, b and c`."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {joined_by} {parts[-1]}"
 
 
 def ordinal(number: int) -> str:
@@ -41,11 +41,6 @@ def ordinal(number: int) -> str:
 def months(numbers: Iterable[int]) -> str:
     """Return the names of months; January is 1."""
     return listed([MONTHS[number - 1] for number in sorted(numbers)])
-
-
-def weekdays(numbers: Iterable[int]) -> str:
-    """Return the names of days of the week, Monday first; Sunday is 0 or 7."""
-    return listed([WEEKDAYS[number % 7] for number in sorted(number or 7 for number in numbers)])
 
 
 def times(hours: Sequence[int], minutes: Sequence[int]) -> str:

@@ -16,6 +16,7 @@ from jobsched.domain import cronfields, durations
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.monthlycrontab import MonthlyCrontab, counts_days
 from jobsched.domain.readings import Readings
+from jobsched.domain.recurrence import Recurrence, is_rule
 from jobsched.domain.wallclock import SECOND, aware, first_fixed, first_paced
 
 LONGEST_CRON_STRING: Final = 200
@@ -144,7 +145,7 @@ def upcoming(timetable: Timetable, *, after: datetime, count: int, until: dateti
     return instants
 
 
-STORED_KINDS: Final[Mapping[str, type[StoredTimetable]]] = {kind.KIND: kind for kind in (MonthlyCrontab,)}
+STORED_KINDS: Final[Mapping[str, type[StoredTimetable]]] = {kind.KIND: kind for kind in (MonthlyCrontab, Recurrence)}
 """The kinds beyond django-celery-beat's: a class each."""
 
 
@@ -160,12 +161,14 @@ def stored_timetable(data: dict[str, Any]) -> Timetable:
 
 
 def parse_schedule(text: str, *, timezone: ZoneInfo, anchor: datetime) -> Timetable:
-    """Read what a user writes as `schedule`: a cron string of five fields, or a duration such as `90s`.
+    """Read what a user writes as `schedule`: a cron string of five fields, a duration such as `90s`, or an RRULE.
 
     The fields of a Crontab are valid in a django-celery-beat row; a cron string with `L` or `#` becomes a
-    MonthlyCrontab. Raises `InvalidInput` with the reason: a field out of range, no day that ever matches,
-    syntax that crons disagree on.
+    MonthlyCrontab, an RRULE a Recurrence. Raises `InvalidInput` with the reason: a field out of range, no day
+    that ever matches, syntax that crons disagree on.
     """
+    if is_rule(text):
+        return _recurrence(text, timezone)
     words = text.split()
     if len(words) == 1 and not words[0].startswith("@"):
         return _every(words[0], anchor)
@@ -182,6 +185,13 @@ def parse_schedule(text: str, *, timezone: ZoneInfo, anchor: datetime) -> Timeta
     if crontab.after(anchor) is None:
         raise InvalidInput(f"{text!r} never comes: none of its months has such a day")
     return crontab
+
+
+def _recurrence(text: str, timezone: ZoneInfo) -> Recurrence:
+    try:
+        return Recurrence.parse(text, timezone=timezone)
+    except InvalidInput as error:
+        raise InvalidInput(f"{' '.join(text.split())!r:.120} is not a schedule: {error.message}") from error
 
 
 def _crontab(text: str, words: list[str], timezone: ZoneInfo) -> Crontab | MonthlyCrontab:
