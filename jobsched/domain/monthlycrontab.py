@@ -124,6 +124,11 @@ class MonthlyCrontab:
         """Return it as JSON."""
         return {"kind": self.KIND, **asdict(self), "timezone": self.timezone.key}
 
+    def written(self) -> tuple[str, str]:
+        """Return the cron string and its time zone."""
+        texts = (self.minute, self.hour, self.day_of_month, self.month_of_year, self.day_of_week)
+        return " ".join(texts), self.timezone.key
+
     @classmethod
     def from_stored(cls, data: dict[str, Any]) -> Self:
         """Read what `stored` returned. Raises `InvalidInput` or KeyError when it is something else."""

@@ -118,6 +118,10 @@ class Recurrence:
         """Return it as JSON."""
         return {"kind": self.KIND, "rule": self.rule, "start": self.start, "timezone": self.timezone.key}
 
+    def written(self) -> tuple[str, str]:
+        """Return the rule, with its DTSTART if it has one, and its time zone."""
+        return f"DTSTART:{self.start} RRULE:{self.rule}" if self.start else f"RRULE:{self.rule}", self.timezone.key
+
     @classmethod
     def from_stored(cls, data: dict[str, Any]) -> Self:
         """Read what `stored` returned. Raises `InvalidInput` or KeyError when it is something else."""

@@ -41,6 +41,9 @@ class StoredTimetable(Timetable, Protocol):
     def stored(self) -> dict[str, Any]:
         """Return it as JSON."""
 
+    def written(self) -> tuple[str, str]:
+        """Return what a user writes as `schedule`, and the time zone."""
+
     @classmethod
     def from_stored(cls, data: dict[str, Any]) -> Self:
         """Read what `stored` returned. Raises `InvalidInput`, KeyError or ValueError when it is something else."""
