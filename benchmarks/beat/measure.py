@@ -32,6 +32,7 @@ def measure(contender: Contender, plan: Plan, tell: Tell) -> dict[str, Reading]:
     rows = contender.place.rows
     rows.with_jobs(jobs=contender.of_jobs)
     rows.forget_runs()
+    rows.rest()
     contender.clean()
     with _watching(contender) as fires, _beats(contender) as beats:
         bench = _Bench(contender, plan, fires, beats, tell)
@@ -240,7 +241,6 @@ class _Bench:
         keys = ("per_s", "beat_us", "postgres_us")
         count = min(self._rows.size, self._plan.drained)
         if not self._contender.ours or count < _FEWEST_TO_DRAIN:
-            self._fail("drain", "only ours" if count >= _FEWEST_TO_DRAIN else "too few schedules", *keys)
             return
         if not self._rows.taken_in_within(60.0):
             self._fail("drain", "edits not taken in within 60 s", *keys)
