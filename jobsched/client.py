@@ -101,7 +101,10 @@ class Client:
         at: str | None = None,
         project: str = "default",
     ) -> Data:
-        """Request a run now, or at a moment (ISO 8601 with its zone). Return the run."""
+        """Request a run now, or at a moment (ISO 8601 with its zone). Return the run.
+
+        Of a job whose overlap rule is `skip` it may be skipped already; of a `unique` one it may be the run that waits.
+        """
         return self._post(_job(job, "trigger"), _given(params, priority, at), project=project)
 
     def trigger_many(
@@ -114,7 +117,7 @@ class Client:
         at: str | None = None,
         project: str = "default",
     ) -> list[Data]:
-        """Request up to 1000 runs at once: all or none. Return them in order."""
+        """Request up to 1000 runs at once: all or none. Return them in order; of a `unique` job they may be fewer."""
         asked = {**_given(params, priority, at), "count": count}
         return cast(list[Data], self._post(_job(job, "trigger"), asked, project=project)["runs"])
 
@@ -127,12 +130,62 @@ class Client:
         return self._post(_job(job, "resume"), {}, project=project)
 
     def next(self, job: str, *, count: int = 5, project: str = "default") -> Data:
-        """Return {"words", "fires"}: the schedule in words, and its next instants."""
+        """Return {"words", "fires", "skipped", "warnings"}: the schedule in words, and its next instants."""
         return self._get(_job(job, "next"), project=project, count=count)
+
+    def preview(self, job: Mapping[str, Any], *, count: int = 5) -> Data:
+        """Return what `next` does, of a job that need not be saved: of its keys, those about time are enough."""
+        return self._post("preview", job, count=count)
+
+    def fires(self, job: str, start: str, end: str, *, project: str = "default") -> Data:
+        """Return {"counts", "instants", "unexpected"}: what became of each instant from `start` to `end`.
+
+        Both are ISO 8601 with their zone, and included.
+        """
+        return self._get(_job(job, "fires"), project=project, **{"from": start, "to": end})
+
+    def backfill(
+        self,
+        job: str,
+        start: str,
+        end: str,
+        *,
+        max_running: int | None = None,
+        dry_run: bool = False,
+        project: str = "default",
+    ) -> Data:
+        """Make a run for each past instant from `start` to `end` that has none, or with `dry_run` only count them.
+
+        Return {"id", "instants", "made", "already", "excluded"}. The moments are as for `fires`.
+        """
+        asked: Data = {"from": start, "to": end, "dry_run": dry_run}
+        if max_running is not None:
+            asked["max_running"] = max_running
+        return self._post(_job(job, "backfill"), asked, project=project)
+
+    def upcoming(
+        self, *, hours: int = 24, limit: int = 100, of_each: int = 5, project: str | None = None
+    ) -> list[Data]:
+        """Return the next fires of all jobs, {"at", "project", "job", "words"} each, at most `of_each` of a job."""
+        found = self._get("upcoming", hours=hours, limit=limit, of_each=of_each, project=project)
+        return cast(list[Data], found["fires"])
 
     def schema(self) -> Data:
         """Return the JSON Schema of the YAML format."""
         return self._get("schema")
+
+    # -- queues --------------------------------------------------------------------------------------------
+
+    def queues(self) -> list[Data]:
+        """Return {"name", "rate", "waiting", "held"} of each queue."""
+        return cast(list[Data], self._get("queues")["queues"])
+
+    def set_rate(self, queue: str, rate: str | None) -> Data:
+        """Let at most so many runs of a queue start in a time, such as `100/m`; None: as many as come.
+
+        Return the queue.
+        """
+        return self._call("PUT", f"queues/{quote(queue, safe='')}", {}, _json({"rate": rate}))
 
     # -- runs ----------------------------------------------------------------------------------------------
 
@@ -145,6 +198,7 @@ class Client:
         *,
         job: str | None = None,
         state: str | None = None,
+        trigger: str | None = None,
         project: str | None = None,
         limit: int = 50,
         before: int | None = None,
@@ -153,7 +207,9 @@ class Client:
         found: list[Data] = []
         while len(found) < limit:
             wanted = min(PAGE, limit - len(found))
-            page = self._get("runs/", job=job, state=state, project=project, before=before, limit=wanted)
+            page = self._get(
+                "runs/", job=job, state=state, trigger=trigger, project=project, before=before, limit=wanted
+            )
             found += page["runs"]
             if (before := page["next"]) is None:
                 break
@@ -180,7 +236,7 @@ class Client:
         return self._call("GET", path, query)
 
     def _post(self, path: str, body: Mapping[str, Any], **query: Any) -> Data:
-        return self._call("POST", path, query, json.dumps(body, allow_nan=False).encode())
+        return self._call("POST", path, query, _json(body))
 
     def _call(self, method: str, path: str, query: Mapping[str, Any], body: bytes | None = None) -> Data:
         asked = urlencode({name: value for name, value in query.items() if value is not None})
@@ -225,6 +281,10 @@ class Client:
 
 def _job(name: str, verb: str = "") -> str:
     return f"jobs/{quote(name, safe='')}/{verb}"
+
+
+def _json(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body, allow_nan=False).encode()
 
 
 def _given(params: Mapping[str, Any] | None, priority: int | None, at: str | None) -> Data:

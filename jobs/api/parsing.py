@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from io import BytesIO
-from typing import IO, Annotated, Any, TypeVar
+from typing import IO, Annotated, Any, Self, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 from rest_framework.parsers import BaseParser, JSONParser
 from rest_framework.request import Request
 
+from jobs.models import Run
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.states import State
 
 LONGEST_BODY = 8 * 1024 * 1024
 """In bytes. A file of jobs may hold 1 MiB, and JSON may need six bytes for a character of it."""
 LARGEST_ID = 2**63 - 1
+EARLIEST, LATEST = (datetime(year, 1, 1, tzinfo=UTC) for year in (1970, 9998))
+"""What fits into a datetime in every zone, with room to reckon."""
 
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 
@@ -57,13 +62,42 @@ class JobQuery(Asked):
     project: Word = "default"
 
 
-class NextQuery(JobQuery):
+class PreviewQuery(Asked):
     count: int = Field(default=5, ge=1, le=100)
+
+
+class NextQuery(PreviewQuery, JobQuery):
+    pass
+
+
+class Period(Asked):
+    """From one moment to another, both included."""
+
+    start: AwareDatetime = Field(alias="from", ge=EARLIEST, le=LATEST)
+    end: AwareDatetime = Field(alias="to", ge=EARLIEST, le=LATEST)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.start > self.end:
+            raise PydanticCustomError("order", "'to' lies before 'from'; exchange them")
+        return self
+
+
+class FiresQuery(Period, JobQuery):
+    pass
+
+
+class UpcomingQuery(Asked):
+    hours: int = Field(default=24, ge=1, le=366 * 24)
+    limit: int = Field(default=100, ge=1, le=1000)
+    of_each: int = Field(default=5, ge=1, le=1000)
+    project: Word | None = None
 
 
 class RunsQuery(Asked):
     job: Word | None = None
     state: State | None = None
+    trigger: Run.Trigger | None = None
     project: Word | None = None
     before: int | None = Field(default=None, ge=1, le=LARGEST_ID)
     limit: int = Field(default=50, ge=1, le=500)
@@ -90,6 +124,19 @@ class Order(Asked):
     priority: int | None = Field(default=None, ge=0, le=9, strict=True)
     at: AwareDatetime | None = None
     count: int | None = Field(default=None, ge=1, le=1000, strict=True)
+
+
+class Past(Period):
+    """A request of runs for instants of a job's past."""
+
+    max_running: int | None = Field(default=None, ge=1, le=10_000, strict=True)
+    dry_run: bool = Field(default=False, strict=True)
+
+
+class Limit(Asked):
+    """How fast runs of a queue may start; null takes the limit away."""
+
+    rate: str | None
 
 
 M = TypeVar("M", bound=Asked)
@@ -128,12 +175,14 @@ def _read(model: type[M], data: Mapping[str, Any], place: str) -> M:
 def _sentence(model: type[Asked], problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        known = ", ".join(model.model_fields) or "none"
+        known = ", ".join(field.alias or name for name, field in model.model_fields.items()) or "none"
         return f"there is no key '{key}' (known: {known})"
     if problem["type"] == "missing":
         return f"the key '{key}' is missing"
     if problem["type"] == "timezone_aware":
         return f"'{key}' must name its time zone, for instance 2026-12-01T03:00:00Z"
+    if problem["type"] == "order":
+        return str(problem["msg"])
     given = json.dumps(problem["input"], default=str)
     message = problem["msg"][0].lower() + problem["msg"][1:]
     return f"'{key}': {message}, got {given if len(given) <= 80 else given[:80] + '…'}"

@@ -5,9 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from jobs.models import Attempt, Transition
+from jobs.models import Attempt, Run, Transition
+from jobs.services.backfill import Filled
 from jobs.services.definitions import Applied, Preview
+from jobs.services.history import Account, Became
+from jobs.services.lookahead import Upcoming
+from jobs.services.queues import QueueView
 from jobs.services.reading import JobView, Output, RunStory, RunView
+from jobsched.domain.states import State
 
 
 def applied(outcome: Applied) -> dict[str, Any]:
@@ -45,7 +50,50 @@ def job(view: JobView, manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def preview(shown: Preview) -> dict[str, Any]:
-    return {"words": shown.words, "fires": [_moment(fire) for fire in shown.fires]}
+    return {
+        "words": shown.words,
+        "fires": [_moment(fire) for fire in shown.fires],
+        "skipped": [{"at": _moment(skipped.at), "reason": skipped.reason} for skipped in shown.skipped],
+        "warnings": [{"at": _moment(warned.at), "sentence": warned.sentence} for warned in shown.warnings],
+    }
+
+
+def account(told: Account) -> dict[str, Any]:
+    return {
+        "counts": {became.value: told.count(became) for became in Became},
+        "instants": [
+            {
+                "at": _moment(instant.at),
+                "became": instant.became.value,
+                "run": instant.run.pk if instant.run else None,
+                "state": instant.run.state if instant.run else None,
+                "reason": instant.reason,
+            }
+            for instant in told.instants
+        ],
+        "unexpected": [run.pk for run in told.unexpected],
+    }
+
+
+def filled(outcome: Filled) -> dict[str, Any]:
+    return {
+        "id": outcome.id,
+        "instants": outcome.instants,
+        "made": outcome.made,
+        "already": outcome.already,
+        "excluded": outcome.excluded,
+    }
+
+
+def upcoming(fire: Upcoming) -> dict[str, Any]:
+    return {"at": _moment(fire.at), "project": fire.project, "job": fire.job, "words": fire.words}
+
+
+def queue(view: QueueView) -> dict[str, Any]:
+    return {"name": view.name, "rate": view.rate, "waiting": view.waiting, "held": view.held}
+
+
+_HELD = {Run.Held.NO: None, Run.Held.QUEUE: "queue", Run.Held.JOB: "job"}
 
 
 def run(view: RunView) -> dict[str, Any]:
@@ -60,7 +108,11 @@ def run(view: RunView) -> dict[str, Any]:
         "requested_by": run.requested_by,
         "queue": run.queue,
         "priority": run.priority,
+        "held": _HELD[Run.Held(run.held)] if run.state == State.QUEUED else None,
+        "lane": run.lane,
         "scheduled_for": _moment(run.scheduled_for),
+        "skipped_until": _moment(run.skipped_until),
+        "skipped_count": run.skipped_count,
         "run_at": _moment(run.run_at),
         "created_at": _moment(run.created_at),
         "started_at": _moment(run.started_at),

@@ -78,7 +78,7 @@ class Trigger(Endpoint):
     def post(self, request: Request, name: str) -> Response:
         project = parsing.query(request, parsing.JobQuery).project
         order = parsing.body(request, parsing.Order)
-        made = control.trigger_many(
+        requested = control.request(
             job=name,
             project=project,
             actor=actor(request),
@@ -87,9 +87,9 @@ class Trigger(Endpoint):
             priority=order.priority,
             at=order.at,
         )
-        shown = [present.run(view) for view in reading.runs_by_id([run.pk for run in made])]
+        shown = [present.run(view) for view in reading.runs_by_id([run.pk for run in requested.runs])]
         answer = shown[0] if order.count is None else {"runs": shown}
-        return Response(answer, status=status.HTTP_201_CREATED)
+        return Response(answer, status=status.HTTP_201_CREATED if requested.anew else status.HTTP_200_OK)
 
 
 class Pause(Endpoint):
@@ -105,15 +105,6 @@ class Pause(Endpoint):
 
 class Resume(Pause):
     verb = staticmethod(control.resume)
-
-
-class Next(Endpoint):
-    needs = {"GET": (VIEW,)}
-
-    def get(self, request: Request, name: str) -> Response:
-        asked = parsing.query(request, parsing.NextQuery)
-        found = control.find(name, project=asked.project)
-        return Response(present.preview(definitions.preview_of(found, count=asked.count)))
 
 
 class Schema(Endpoint):

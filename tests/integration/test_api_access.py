@@ -84,11 +84,18 @@ def test_a_token_of_a_user_who_was_switched_off_is_refused() -> None:
     assert api.get("/api/v1/jobs/").status_code == 401
 
 
-READING_JOBS = [("GET", "jobs/"), ("GET", "jobs/Noop/"), ("GET", "jobs/Noop/next")]
+READING_JOBS = [
+    ("GET", "jobs/"),
+    ("GET", "jobs/Noop/"),
+    ("GET", "jobs/Noop/next"),
+    ("POST", "preview"),
+    ("GET", "upcoming"),
+]
 READING_RUNS = [("GET", "runs/"), ("GET", "runs/{run}/"), ("GET", "runs/{run}/output")]
 CHANGING_JOBS = [
     ("PUT", "jobs/Noop/"),
     ("POST", "jobs/Noop/trigger"),
+    ("POST", "jobs/Noop/backfill"),
     ("POST", "jobs/Noop/pause"),
     ("POST", "jobs/Noop/resume"),
 ]
@@ -101,6 +108,9 @@ NEEDED = [
     (("POST", "jobs/"), {"add_job"}),
     (("POST", "apply"), {"add_job", "change_job"}),
     (("DELETE", "jobs/Noop/"), {"delete_job"}),
+    (("GET", "jobs/Noop/fires"), {"view_job", "view_run"}),
+    (("GET", "queues"), {"view_queue"}),
+    (("PUT", "queues/default"), {"change_queue"}),
     (("GET", "schema"), set()),
 ]
 
@@ -141,7 +151,17 @@ def test_each_call_takes_the_permission_it_names_and_no_other(
         ("GET", "runs/?limit=many", 400, "'limit'"),
         ("GET", "runs/?state=asleep", 400, "'state'"),
         ("GET", "runs/?job=%00", 400, "'job'"),
-        ("GET", "runs/?stat=failed", 400, "there is no key 'stat' (known: job, state, project, before, limit)"),
+        (
+            "GET",
+            "runs/?stat=failed",
+            400,
+            "there is no key 'stat' (known: job, state, trigger, project, before, limit)",
+        ),
+        ("GET", "runs/?trigger=magic", 400, "'trigger'"),
+        ("GET", "jobs/Nope/fires?from=2026-11-01T00:00:00Z&to=2026-11-02T00:00:00Z", 404, "There is no job 'Nope'"),
+        ("POST", "jobs/Nope/backfill", 404, "There is no job 'Nope'"),
+        ("GET", "upcoming?hours=0", 400, "'hours'"),
+        ("GET", "queues/default", 405, "GET"),
         ("DELETE", "runs/", 405, "DELETE"),
         ("PATCH", "jobs/Noop/", 405, "PATCH"),
     ],

@@ -197,6 +197,26 @@ class TestTrigger:
         assert answer.status_code == 201
         assert [run["id"] for run in answer.json()["runs"]] == sorted(Run.objects.values_list("pk", flat=True))
 
+    def test_a_request_that_may_not_run_beside_another_is_made_and_skipped(
+        self, api: APIClient, make_job: Callable[..., Job]
+    ) -> None:
+        make_job(overlap="skip")
+        first, second = (post(api, "jobs/Noop/trigger") for _ in range(2))
+        assert (first.status_code, second.status_code) == (201, 201)
+        assert second.json()["state"] == "skipped"
+        assert f"run {first.json()['id']} had not ended" in second.json()["reason"]
+
+    def test_a_request_of_a_unique_job_returns_the_run_that_waits_and_says_that_none_was_made(
+        self, api: APIClient, make_job: Callable[..., Job]
+    ) -> None:
+        make_job(unique_waiting=True)
+        first, second = (post(api, "jobs/Noop/trigger") for _ in range(2))
+        assert (first.status_code, second.status_code) == (201, 200)
+        assert second.json()["id"] == first.json()["id"]
+        many = post(api, "jobs/Noop/trigger", {"count": 3})
+        assert (many.status_code, [run["id"] for run in many.json()["runs"]]) == (200, [first.json()["id"]])
+        assert Run.objects.count() == 1
+
     @pytest.mark.parametrize(
         ("body", "sentence"),
         [
@@ -228,17 +248,6 @@ def test_pause_and_resume_show_the_job_as_it_is_then(api: APIClient, make_job: C
     assert Job.objects.get().paused
     assert post(api, "jobs/Noop/resume").json().get("paused", False) is False
     assert not Job.objects.get().paused
-
-
-def test_next_tells_the_schedule_in_words_and_instants(api: APIClient, make_job: Callable[..., Job]) -> None:
-    post(api, "jobs/", TestCrud.BODY)
-    shown = api.get("/api/v1/jobs/Nightly/next?count=3").json()
-    assert "02:00" in shown["words"]
-    assert len(shown["fires"]) == 3
-    assert all("T02:00:00Z" in fire for fire in shown["fires"])
-    make_job()
-    assert api.get("/api/v1/jobs/Noop/next").json() == {"words": "only on request", "fires": []}
-    assert api.get("/api/v1/jobs/Noop/next?count=101").status_code == 400
 
 
 def test_the_schema_describes_a_file_of_jobs(api: APIClient) -> None:

@@ -62,7 +62,7 @@ def test_a_list_can_be_narrowed(
     api: APIClient, make_job: Callable[..., Job], make_runs: Callable[..., list[Run]], session: Session
 ) -> None:
     other = make_job("Other")
-    theirs = make_runs(1, job_id=other.pk)[0].pk
+    theirs = make_runs(1, job_id=other.pk, trigger="backfill")[0].pk
     ours = make_runs(2)
     running = claim_next(session)[0].run_id
 
@@ -71,6 +71,10 @@ def test_a_list_can_be_narrowed(
 
     assert listed("job=Other") == [theirs]
     assert listed("state=running") == [running]
+    assert listed("trigger=backfill") == [theirs]
+    assert listed("trigger=backfill&job=Noop") == []
+    assert listed("trigger=request&limit=1") == [ours[1].pk]
+    assert listed(f"trigger=request&limit=1&before={ours[1].pk}") == [ours[0].pk]
     assert listed("project=default&job=Noop&state=queued") == [run.pk for run in reversed(ours) if run.pk != running]
     assert listed("project=elsewhere") == []
 
@@ -309,6 +313,30 @@ def test_retry_makes_a_new_run_once_the_old_one_has_ended(api: APIClient, make_r
         "state": "queued",
         "requested_by": "ann",
     }
+
+
+def test_a_retry_of_a_unique_job_returns_the_run_that_waits(
+    api: APIClient, make_job: Callable[..., Job], make_runs: Callable[..., list[Run]]
+) -> None:
+    make_job("Once", unique_waiting=True)
+    old = api.post("/api/v1/jobs/Once/trigger").json()["id"]
+    api.post(f"/api/v1/runs/{old}/cancel")
+    first, second = (api.post(f"/api/v1/runs/{old}/retry") for _ in range(2))
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert second.json()["id"] == first.json()["id"] != old
+
+
+def test_a_run_tells_what_holds_it(api: APIClient, make_job: Callable[..., Job]) -> None:
+    make_job("Free")
+    make_job("Kept", max_running=1, concurrency_key="customer-{customer}", overlap="queue", params={"customer": 7})
+    free, first, second = (api.post(f"/api/v1/jobs/{name}/trigger").json() for name in ("Free", "Kept", "Kept"))
+    assert [(run["held"], run["lane"]) for run in (free, first, second)] == [
+        (None, None),
+        (None, "customer-7"),
+        ("job", "customer-7"),
+    ]
+    ended = api.post(f"/api/v1/runs/{second['id']}/cancel").json()
+    assert (ended["state"], ended["held"]) == ("cancelled", None)
 
 
 def test_reading_changes_nothing(api: APIClient, make_runs: Callable[..., list[Run]], session: Session) -> None:
