@@ -16,7 +16,7 @@ from jobsched.domain import cronfields, english
 from jobsched.domain.cronfields import DAY_OF_MONTH, DAY_OF_WEEK, row_numbers
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.readings import Readings
-from jobsched.domain.wallclock import first_fixed, first_paced
+from jobsched.domain.wallclock import first_on
 
 _COUNTED: Final = re.compile(r"(?P<day>[0-7]|[a-z]{3})(?:l|#(?P<nth>\w+))", re.ASCII)
 _TOKEN: Final = re.compile(r"\bl\b|[0-9a-z]#|[0-7]l\b|(?:sun|mon|tue|wed|thu|fri|sat)l\b", re.ASCII)
@@ -95,8 +95,11 @@ class MonthlyCrontab:
         return _readings(self.minute, self.hour, self.day_of_month, self.month_of_year, self.day_of_week)
 
     def after(self, moment: datetime) -> datetime | None:
-        first = first_fixed if self.is_fixed else first_paced
-        return first(self.readings.after, self.timezone, moment)
+        return first_on(self, moment)
+
+    def reading_after(self, reading: datetime) -> datetime | None:
+        """Return the first naive reading strictly after another that all fields match, clock changes aside."""
+        return self.readings.after(reading)
 
     def words(self) -> str:
         readings = self.readings

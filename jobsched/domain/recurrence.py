@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from jobsched.domain import rruledays, rruleperiods, rrulewords
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.rrules import LONGEST, Rule
-from jobsched.domain.wallclock import first_fixed, first_paced
+from jobsched.domain.wallclock import first_on
 
 _LINE: Final = re.compile(r"(?i)(DTSTART|RRULE|EXDATE|RDATE|EXRULE)([:;].*)")
 
@@ -89,8 +89,7 @@ class Recurrence:
         return self._following(self._parts.start - timedelta(seconds=1)) is not None
 
     def after(self, moment: datetime) -> datetime | None:
-        first = first_fixed if self.is_fixed else first_paced
-        return first(self.reading_after, self.timezone, moment)
+        return first_on(self, moment)
 
     def reading_after(self, reading: datetime) -> datetime | None:
         """Return the first naive reading strictly after another that the rule asks for, clock changes aside."""

@@ -10,7 +10,7 @@ from dateutil import rrule
 
 from jobsched.domain.rrules import Rule
 
-FREQUENCIES: Final = {"YEARLY": rrule.YEARLY, "MONTHLY": rrule.MONTHLY, "WEEKLY": rrule.WEEKLY}
+FREQUENCIES: Final[dict[str, Any]] = {"YEARLY": rrule.YEARLY, "MONTHLY": rrule.MONTHLY, "WEEKLY": rrule.WEEKLY}
 _WEEKDAYS: Final = (rrule.MO, rrule.TU, rrule.WE, rrule.TH, rrule.FR, rrule.SA, rrule.SU)
 
 _CYCLE_YEARS: Final = 400

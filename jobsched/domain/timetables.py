@@ -17,7 +17,7 @@ from jobsched.domain.errors import InvalidInput
 from jobsched.domain.monthlycrontab import MonthlyCrontab, counts_days
 from jobsched.domain.readings import Readings
 from jobsched.domain.recurrence import Recurrence, is_rule
-from jobsched.domain.wallclock import SECOND, aware, first_fixed, first_paced
+from jobsched.domain.wallclock import SECOND, aware, first_on
 
 LONGEST_CRON_STRING: Final = 200
 
@@ -76,8 +76,11 @@ class Crontab:
         return not (self.minute.startswith("*") or self.hour.startswith("*"))
 
     def after(self, moment: datetime) -> datetime | None:
-        first = first_fixed if self.is_fixed else first_paced
-        return first(self.readings.after, self.timezone, moment)
+        return first_on(self, moment)
+
+    def reading_after(self, reading: datetime) -> datetime | None:
+        """Return the first naive reading strictly after another that all fields match, clock changes aside."""
+        return self.readings.after(reading)
 
     def words(self) -> str:
         texts = (self.minute, self.hour, self.day_of_month, self.month_of_year, self.day_of_week)
@@ -152,7 +155,7 @@ STORED_KINDS: Final[Mapping[str, type[StoredTimetable]]] = {kind.KIND: kind for 
 """The kinds beyond django-celery-beat's: a class each."""
 
 
-def stored_timetable(data: dict[str, Any]) -> Timetable:
+def stored_timetable(data: dict[str, Any]) -> StoredTimetable:
     """Read what a `StoredTimetable` is kept as. Raises `InvalidInput` for an unknown kind and for nonsense."""
     kind = str(data.get("kind")) if isinstance(data, dict) else ""
     if kind not in STORED_KINDS:

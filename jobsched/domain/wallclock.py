@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 from zoneinfo import ZoneInfo
 
 SECOND: Final = timedelta(seconds=1)
@@ -32,6 +32,45 @@ def change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
         else:
             before = middle
     return after
+
+
+def changes(zone: ZoneInfo, after: datetime, until: datetime) -> list[datetime]:
+    """Return the instants in UTC, strictly after one and not after another, at which a zone's offset changes.
+
+    A day at a time: no zone changes its clocks and changes them back within one.
+    """
+    found: list[datetime] = []
+    earlier, until = aware(after).astimezone(UTC), aware(until).astimezone(UTC)
+    offset = earlier.astimezone(zone).utcoffset()
+    while earlier < until:
+        later = min(earlier + timedelta(days=1), until)
+        if (following := later.astimezone(zone).utcoffset()) != offset:
+            found.append(change(zone, earlier, later))
+            offset = following
+        earlier = later
+    return found
+
+
+@runtime_checkable
+class OnTheClock(Protocol):
+    """A timetable of readings of the clock in one zone."""
+
+    @property
+    def timezone(self) -> ZoneInfo:
+        """The zone whose clock is read."""
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it comes at fixed times of the day (`first_fixed`), rather than keeping a pace (`first_paced`)."""
+
+    def reading_after(self, reading: datetime) -> datetime | None:
+        """Return the first wanted reading strictly after a naive one, clock changes aside."""
+
+
+def first_on(timetable: OnTheClock, moment: datetime) -> datetime | None:
+    """Return the first instant in UTC, strictly after an aware one, at which a timetable on the clock is due."""
+    first = first_fixed if timetable.is_fixed else first_paced
+    return first(timetable.reading_after, timetable.timezone, moment)
 
 
 Following = Callable[[datetime], datetime | None]
