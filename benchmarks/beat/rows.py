@@ -152,15 +152,16 @@ class Rows:
         with self.connection.transaction():
             self._run(
                 "UPDATE django_celery_beat_periodictask SET interval_id = %(interval)s, crontab_id = NULL, "
-                "start_time = to_timestamp(%(start)s), last_run_at = now() - %(ago)s * interval '1 day' WHERE id = ANY(%(ids)s)",
+                "start_time = to_timestamp(%(start)s), last_run_at = now() - %(days)s * interval '1 day' "
+                "WHERE id = ANY(%(ids)s)",
                 {
                     "interval": _PACE_INTERVAL_ID,
                     "start": at - _PACE_SECONDS if ours else at,
-                    "ago": 0 if ours else 2,
+                    "days": 0 if ours else 2,
                     "ids": list(ids),
                 },
             )
-            self._tell_stock_beat()
+            self.tell_stock_beat()
 
     def make_steady(self, ids: Sequence[int], *, period: float, start: float) -> None:
         """Edit schedules so that each fires every `period` seconds, evenly spread, from the moment `start` on."""
@@ -184,7 +185,7 @@ class Rows:
                     "ids": list(ids),
                 },
             )
-            self._tell_stock_beat()
+            self.tell_stock_beat()
 
     def make_overdue(self, ids: Sequence[int]) -> float:
         """Make schedules due at this moment, all at once and by one instant each. Return the moment."""
@@ -200,8 +201,8 @@ class Rows:
         """Edit schedules so that none of them is due today."""
         self.make_due(ids, at=self.now() + _PACE_SECONDS)
 
-    def _tell_stock_beat(self) -> None:
-        # What saving by the ORM does; ours sees the rows themselves.
+    def tell_stock_beat(self) -> None:
+        """Say that rows have changed, as saving by the ORM does. Ours sees the rows themselves."""
         self.connection.execute(
             "INSERT INTO django_celery_beat_periodictasks (ident, last_update) VALUES (1, clock_timestamp()) "
             "ON CONFLICT (ident) DO UPDATE SET last_update = clock_timestamp()"
