@@ -19,7 +19,7 @@ LOCAL_ARGS = $(if $(BROKER),--broker $(BROKER)) $(ARGS)
 PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quiet --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe
 
-.PHONY: help demo up down test check bench bench-beat format format-check lint types contracts lock install
+.PHONY: help demo up down test test-zones check bench bench-beat format format-check lint types contracts lock install
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ down: $(VENV)/.local ## Stop the stack that `make up` runs in another terminal
 test: $(VENV)/.dev ## Run all tests against a real PostgreSQL and RabbitMQ (TESTS=tests/unit)
 	@tools/need-for-tests rabbitmq-server chromium
 	@exec $(LOCAL) exec -- $(PY) -m pytest $(TESTS) $(ARGS)
+
+test-zones: $(VENV)/.dev ## Hold the calendar against a walk over every minute, in every time zone
+	@$(NO_SERVERS) ZONES=all $(PY) -m pytest tests/unit/domain/test_zones.py -s $(ARGS)
 
 check: format-check lint types contracts test ## Everything that must hold: format, lint, types, contracts, tests
 
