@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jobsched.domain import manifest, yamltree
 from jobsched.domain.errors import InvalidInput
+from jobsched.domain.specs import JobSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,6 +18,8 @@ class CheckedFile:
 
     name: str
     text: str
+    project: str
+    jobs: tuple[JobSpec, ...]
 
 
 def read_all(paths: Sequence[str]) -> list[CheckedFile]:
@@ -36,9 +39,9 @@ def read_all(paths: Sequence[str]) -> list[CheckedFile]:
             first = seen.setdefault((file.project, job.name), name)
             if first != name:
                 problems.append(f"{name}: job '{job.name}' stands in {first} already; keep one of them")
-        checked.append(CheckedFile(name=name, text=source.decode()))
+        checked.append(CheckedFile(name=name, text=source.decode(), project=file.project, jobs=file.jobs))
     if problems:
-        raise InvalidInput("\n".join([*problems, "Nothing was applied."]))
+        raise InvalidInput("\n".join(problems))
     return checked
 
 

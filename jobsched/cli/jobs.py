@@ -2,35 +2,63 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
 import click
 
-from jobsched.cli.options import connect, job_argument, json_option, project_option
-from jobsched.cli.terminal import plain, print_json
+from jobsched.cli.options import connect, files_option, job_argument, json_option, project_option
+from jobsched.cli.terminal import full_name, plain, print_json, say
+from jobsched.domain.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from jobsched.cli.files import CheckedFile
 
 
 @click.command()
-@click.option(
-    "-f",
-    "--file",
-    "files",
-    multiple=True,
-    required=True,
-    metavar="FILE",
-    help="A YAML file of jobs; may be given several times. - is the standard input.",
-)
-def apply(files: tuple[str, ...]) -> None:
+@files_option
+@click.option("--dry-run", is_flag=True, help="Check the files and show when their jobs would run; send nothing.")
+def apply(files: tuple[str, ...], dry_run: bool) -> None:
     """Create or update the jobs of YAML files.
 
     Every file is checked here first; if anything is wrong in any of them, nothing is sent. The server then takes a
-    file as a whole or not at all.
+    file as a whole or not at all. Clock changes that move an instant of a job within two years are told on the
+    standard error.
     """
     from jobsched.cli.files import read_all
 
-    checked = read_all(files)
+    try:
+        checked = read_all(files)
+    except InvalidInput as error:
+        raise InvalidInput(f"{error}\nNothing was applied.") from error
+    if dry_run:
+        return _show(checked)
     client = connect()
     for file in checked:
         for outcome in client.apply(file.text, filename=file.name):
-            click.echo(f"{outcome['result']:<9}  {_full_name(outcome['project'], outcome['name'])}")
+            click.echo(f"{outcome['result']:<9}  {full_name(outcome['project'], outcome['name'])}")
+        _warn(file)
+
+
+def _show(checked: list[CheckedFile]) -> None:
+    from jobsched.cli.fires import print_schedule
+    from jobsched.cli.preview import preview
+
+    now = datetime.now(UTC)
+    for file in checked:
+        for job in file.jobs:
+            shown = preview(job, now=now, count=3)
+            print_schedule(shown, name=full_name(file.project, job.name), zone=job.timezone)
+    say("Nothing was applied: this was a check.")
+
+
+def _warn(file: CheckedFile) -> None:
+    from jobsched.cli.preview import preview
+
+    now = datetime.now(UTC)
+    for job in file.jobs:
+        for warned in preview(job, now=now, count=1)["warnings"]:
+            say(f"{file.name}: job '{job.name}': {warned['sentence']}")
 
 
 @click.command("jobs")
@@ -47,7 +75,7 @@ def list_jobs(project: str | None, as_json: bool) -> None:
         ["job", "kind", "schedule", "next run (UTC)", "queue", "priority", ""],
         [
             (
-                _full_name(job["project"], job["name"]),
+                full_name(job["project"], job["name"]),
                 job["kind"],
                 job["words"],
                 moment(job["next_fire_at"]),
@@ -66,7 +94,7 @@ def list_jobs(project: str | None, as_json: bool) -> None:
 def pause(job: str, project: str) -> None:
     """Hold a job's schedule. Runs can still be requested."""
     connect().pause(job, project=project)
-    click.echo(plain(f"{_full_name(project, job)} is paused"))
+    click.echo(plain(f"{full_name(project, job)} is paused"))
 
 
 @click.command()
@@ -75,24 +103,7 @@ def pause(job: str, project: str) -> None:
 def resume(job: str, project: str) -> None:
     """Let a job's schedule fire again."""
     connect().resume(job, project=project)
-    click.echo(plain(f"{_full_name(project, job)} is not paused"))
-
-
-@click.command("next")
-@job_argument
-@project_option
-@click.option("--count", type=click.IntRange(1, 100), default=5, show_default=True, help="How many instants.")
-@json_option
-def next_fires(job: str, project: str, count: int, as_json: bool) -> None:
-    """Show a job's schedule in words and its next instants."""
-    shown = connect().next(job, count=count, project=project)
-    if as_json:
-        return print_json(shown)
-    from jobsched.cli.tables import moment
-
-    click.echo(plain(shown["words"]))
-    for fire in shown["fires"]:
-        click.echo(f"  {moment(fire)} UTC")
+    click.echo(plain(f"{full_name(project, job)} is not paused"))
 
 
 @click.command()
@@ -103,8 +114,4 @@ def schema() -> None:
     print_json(manifest.json_schema())
 
 
-def _full_name(project: str, job: str) -> str:
-    return plain(job if project == "default" else f"{project}/{job}")
-
-
-COMMANDS = (apply, list_jobs, pause, resume, next_fires, schema)
+COMMANDS = (apply, list_jobs, pause, resume, schema)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import click
 
 from jobsched.cli import FAILURE, SUCCESS
-from jobsched.cli.options import connect, job_argument, json_option, project_option, run_argument
-from jobsched.cli.terminal import OutputWriter, complain, plain, print_json
+from jobsched.cli.options import Moment, connect, job_argument, json_option, project_option, run_argument
+from jobsched.cli.terminal import OutputWriter, complain, full_name, plain, print_json
 from jobsched.domain.errors import JobschedError
 from jobsched.domain.states import State
 
@@ -20,7 +21,7 @@ from jobsched.domain.states import State
 @click.option("--param", "pairs", multiple=True, metavar="NAME=TEXT", help="A parameter, as text.")
 @click.option("--params", "as_object", metavar="JSON", help='Parameters of any type: {"size": 3}.')
 @click.option("--priority", type=click.IntRange(0, 9), help="9 goes first.")
-@click.option("--at", metavar="TIME", help="Not before this moment: 2026-12-01T03:00:00Z.")
+@click.option("--at", type=Moment(), metavar="TIME", help="Not before this moment: 2026-12-01T03:00, in UTC.")
 @click.option("--follow", is_flag=True, help="Print its output until it ends; exit 0 only if it succeeded.")
 @json_option
 def run(
@@ -46,8 +47,15 @@ def run(
     if as_json:
         print_json(made)
     else:
-        click.echo(plain(f"run {made['id']} of {made['job']} is {made['state']}"))
+        click.echo(_standing(made))
     return SUCCESS
+
+
+def _standing(made: dict[str, Any]) -> str:
+    line = f"run {made['id']} of {made['job']} is {made['state']}"
+    if made["state"] == State.SCHEDULED:
+        line += f", not before {datetime.fromisoformat(made['run_at']):%Y-%m-%d %H:%M:%S} UTC"
+    return plain(f"{line} ({made['reason']})" if made["reason"] else line)
 
 
 def _params(pairs: tuple[str, ...], as_object: str | None) -> dict[str, Any] | None:
@@ -71,12 +79,17 @@ def _params(pairs: tuple[str, ...], as_object: str | None) -> dict[str, Any] | N
 @click.command("runs")
 @click.option("--job", help="Only this job's runs.")
 @click.option("--state", type=click.Choice([state.value for state in State]), help="Only runs in this state.")
+@click.option(
+    "--trigger", type=click.Choice(["schedule", "request", "retry", "backfill"]), help="Only runs that came about so."
+)
 @click.option("--project", help="Only this project's runs.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="The newest so many.")
 @json_option
-def list_runs(job: str | None, state: str | None, project: str | None, limit: int, as_json: bool) -> None:
+def list_runs(
+    job: str | None, state: str | None, trigger: str | None, project: str | None, limit: int, as_json: bool
+) -> None:
     """List runs, newest first."""
-    found = connect().runs(job=job, state=state, project=project, limit=limit)
+    found = connect().runs(job=job, state=state, trigger=trigger, project=project, limit=limit)
     if as_json:
         return print_json(found)
     from jobsched.cli.tables import moment, run_duration, table
@@ -86,7 +99,7 @@ def list_runs(job: str | None, state: str | None, project: str | None, limit: in
         [
             (
                 run["id"],
-                run["job"] if run["project"] == "default" else f"{run['project']}/{run['job']}",
+                full_name(run["project"], run["job"]),
                 run["state"],
                 f"{run['attempt']}/{run['max_attempts']}",
                 moment(run["created_at"]),
@@ -165,7 +178,7 @@ def cancel(run_ids: tuple[int, ...]) -> int:
 def retry(run_id: int) -> None:
     """Request a new run like one that has ended."""
     made = connect().retry(run_id)
-    click.echo(plain(f"run {made['id']} of {made['job']} is {made['state']}"))
+    click.echo(_standing(made))
 
 
 COMMANDS = (run, list_runs, show, logs, cancel, retry)

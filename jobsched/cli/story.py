@@ -13,12 +13,14 @@ _NAMED = (
     "trigger",
     "requested_by",
     "queue",
+    "held",
+    "lane",
     "priority",
     "version",
     "worker",
     "cancel_requested_by",
 )
-_MOMENTS = ("scheduled_for", "run_at", "created_at", "started_at", "finished_at")
+_MOMENTS = ("scheduled_for", "skipped_until", "run_at", "created_at", "started_at", "finished_at")
 
 
 def print_story(story: dict[str, Any]) -> None:
@@ -28,6 +30,7 @@ def print_story(story: dict[str, Any]) -> None:
             ("run", story["id"]),
             ("job", f"{story['project']}/{story['job']}"),
             *((name.replace("_", " "), story[name]) for name in _NAMED),
+            ("instants skipped", story["skipped_count"]),
             ("attempt", f"{story['attempt']} of at most {story['max_attempts']}"),
             ("parameters", json.dumps(story["params"]) if story["params"] else None),
             *((f"{name.replace('_', ' ')} (UTC)", moment(story[name])) for name in _MOMENTS),

@@ -25,6 +25,8 @@ _COLOURS: Final = {
     "skipped": "yellow",
     "paused": "yellow",
     "running": "cyan",
+    "owed": "yellow",
+    "unexplained": "red",
 }
 _UNBOUNDED: Final = 100_000
 

@@ -31,6 +31,11 @@ def plain(text: object) -> str:
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), one_line)
 
 
+def full_name(project: str, job: str) -> str:
+    """Return what people call a job: by its name alone in the default project."""
+    return plain(job if project == "default" else f"{project}/{job}")
+
+
 class Cleaner:
     """Takes a stream of output in pieces and lets through what no terminal can be harmed by.
 

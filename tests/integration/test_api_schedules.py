@@ -12,6 +12,8 @@ from rest_framework.test import APIClient
 
 from jobs.models import Backfill, Job, Run, Schedule
 from jobs.services import scheduling
+from jobsched.cli import preview as command_preview
+from jobsched.domain.manifest import parse_job
 from tests.integration.api import signed_in
 
 HOUR = timedelta(hours=1)
@@ -40,6 +42,10 @@ def post(api: APIClient, path: str, body: dict[str, Any] | None = None) -> Any:
 
 def text(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def sentences(preview: dict[str, Any]) -> dict[str, Any]:
+    return {**preview, "warnings": [warned["sentence"] for warned in preview["warnings"]]}
 
 
 class TestNext:
@@ -83,6 +89,29 @@ class TestPreview:
         assert warnings
         assert all(datetime.fromisoformat(warned["at"]).month in (3, 10) for warned in warnings)
         assert all(warned["sentence"] for warned in warnings)
+
+    @pytest.mark.parametrize(
+        "keys",
+        [
+            {},
+            {"schedule": "30 2 * * *", "timezone": "Europe/Berlin"},
+            {"schedule": "30 2 * * *", "timezone": "America/New_York", "run_once": True},
+            {"schedule": "0 * * * *", "exclude": ["2026-12-24..2126-01-01"], "blackout": ["22:00-23:30"]},
+            {"schedule": "90s", "start": "2126-12-01 03:00", "end": "2126-12-01 03:04"},
+            {"schedule": "0 9 L * *", "timezone": "Asia/Tokyo"},
+            {"at": "2126-12-01 03:00", "timezone": "Europe/Berlin"},
+        ],
+        ids=str,
+    )
+    def test_is_the_one_that_the_command_works_out_by_itself(self, api: APIClient, keys: dict[str, Any]) -> None:
+        spec = parse_job({"name": "A", "run": "true", **keys})
+
+        def worked_out() -> dict[str, Any]:
+            return sentences(command_preview.preview(spec, now=datetime.now(UTC), count=4))
+
+        # A clock that strikes between the two would make them differ, once.
+        ours = worked_out(), sentences(post(api, "preview?count=4", keys).json()), worked_out()
+        assert ours[1] in (ours[0], ours[2])
 
     def test_of_nothing_is_only_on_request(self, api: APIClient) -> None:
         assert post(api, "preview").json()["words"] == "only on request"

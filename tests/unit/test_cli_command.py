@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -46,7 +47,13 @@ def test_help_needs_nothing_heavy() -> None:
     assert "follow" not in told.stderr
 
 
-@pytest.mark.parametrize("command", ["apply", "jobs", "run", "runs", "show", "logs", "cancel", "retry", "next"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("apply", "preview", "jobs", "run", "runs", "show", "logs", "cancel", "retry", "pause", "resume"),
+        *("next", "fires", "backfill", "upcoming", "queues", "rate", "schema"),
+    ],
+)
 def test_each_command_explains_itself(jobsched: Command, command: str) -> None:
     told = jobsched(command, "--help")
     assert told.returncode == 0
@@ -68,6 +75,16 @@ def test_the_version_is_told(jobsched: Command) -> None:
         (["run", "A", "--params", "{"], 2, "not JSON"),
         (["run", "A", "--follow", "--json"], 2, "do not go together"),
         (["logs", "1", "--follow", "--attempt", "1"], 2, "leave --attempt out"),
+        (["run", "A", "--at", "tomorrow"], 2, "'tomorrow' is not a moment; write 2026-11-01, 2026-11-01T03:00 (UTC)"),
+        (["fires", "A", "--from", "2026-11-01"], 2, "Missing option '--to'"),
+        (["fires", "A", "--from", "2026-11-31", "--to", "2026-12-01"], 2, "'2026-11-31' is not a moment"),
+        (["fires", "A", "--from", "2026-11-01", "--to", "2026-11-02", "--gaps", "--json"], 2, "do not go together"),
+        (["backfill", "A", "--from", "0001-01-01T00:00+05:00", "--to", "2026-11-02"], 2, "is not a moment"),
+        (["backfill", "A", "--from", "2026-11-01", "--to", "2026-11-02", "--max-running", "0"], 2, "not in the range"),
+        (["upcoming", "--hours", "0"], 2, "not in the range"),
+        (["runs", "--trigger", "magic"], 2, "'magic' is not one of"),
+        (["rate", "default"], 2, "Missing argument 'RATE|none'"),
+        (["preview", "-f", "nowhere.yaml"], 1, "nowhere.yaml: cannot be read: No such file or directory"),
         (["apply", "-f", "nowhere.yaml"], 1, "nowhere.yaml: cannot be read: No such file or directory"),
         (["apply", "-f", "."], 1, ".: cannot be read: Is a directory"),
     ],
@@ -99,6 +116,42 @@ def test_files_are_checked_before_a_server_is_looked_for(jobsched: Command) -> N
     assert "Nothing was applied." in told.stderr
 
 
+NIGHTLY = """
+jobs:
+  - {name: Nightly, run: x, schedule: "30 2 * * *", timezone: Europe/Berlin, exclude: [01-01]}
+  - {name: Ask, run: x}
+"""
+
+
+@pytest.mark.parametrize("arguments", [["preview"], ["apply", "--dry-run"]], ids=" ".join)
+def test_a_file_is_previewed_without_a_server(jobsched: Command, arguments: list[str]) -> None:
+    told = jobsched(*arguments, "-f", "-", stdin=NIGHTLY)
+    assert told.returncode == 0, told.stderr
+    lines = told.stdout.splitlines()
+    assert lines[0] == "Nightly: At 02:30 AM, Europe/Berlin"
+    assert re.fullmatch(r"  20\d\d-\d\d-\d\d 0[01]:30:00 UTC  20\d\d-\d\d-\d\d 02:30:00\+0[12]:00", lines[1])
+    assert sum("does not exist in Europe/Berlin" in line for line in lines) in (2, 3)
+    assert lines[-1] == "Ask: only on request"
+    assert ("Nothing was applied: this was a check." in told.stderr) is (arguments[0] == "apply")
+
+
+def test_a_preview_is_also_told_as_json(jobsched: Command) -> None:
+    shown = json.loads(jobsched("preview", "-f", "-", "--count", "2", "--json", stdin=NIGHTLY).stdout)
+    assert [(job["project"], job["name"], job["timezone"]) for job in shown] == [
+        ("default", "Nightly", "Europe/Berlin"),
+        ("default", "Ask", "UTC"),
+    ]
+    assert len(shown[0]["fires"]) == 2
+    assert {warned["sentence"][:4] for warned in shown[0]["warnings"]} <= {str(year) for year in range(2026, 2100)}
+
+
+def test_a_preview_of_a_wrong_file_tells_what_is_wrong_and_nothing_else(jobsched: Command) -> None:
+    told = jobsched("preview", "-f", "-", stdin="jobs: [{name: A, run: x, schedule: 61 * * * *}]")
+    assert (told.returncode, told.stdout) == (1, "")
+    assert "standard input:1: job 'A', key 'schedule'" in told.stderr
+    assert "applied" not in told.stderr
+
+
 def test_the_schema_is_printed(jobsched: Command) -> None:
     assert "jobs" in json.loads(jobsched("schema").stdout)["properties"]
 
@@ -110,10 +163,9 @@ class TestFiles:
         with pytest.raises(InvalidInput) as raised:
             read_all([str(tmp_path / name) for name in ("a.yaml", "b.yaml", "c.yaml")])
         lines = str(raised.value).splitlines()
-        assert len(lines) == 3
+        assert len(lines) == 2
         assert "a.yaml" in lines[0]
         assert "c.yaml" in lines[1]
-        assert lines[2] == "Nothing was applied."
 
     def test_a_job_may_stand_in_one_file_only(self, tmp_path: Path) -> None:
         for name in ("a.yaml", "b.yaml"):

@@ -50,7 +50,7 @@ def counterpart() -> Iterator[Counterpart]:
             if status != 204:
                 self.wfile.write(body)
 
-        do_GET = do_POST = do_DELETE = answer
+        do_GET = do_POST = do_PUT = do_DELETE = answer
 
         def log_message(self, *_: Any) -> None:
             """Quiet."""
@@ -87,10 +87,11 @@ def test_long_lists_are_fetched_page_by_page(client: Client, counterpart: Counte
         (200, {"runs": [{"id": n} for n in range(400, 300, -1)], "next": 301}),
     ]
 
-    assert [run["id"] for run in client.runs(limit=600)] == list(range(900, 300, -1))
+    found = client.runs(trigger="backfill", limit=600)
 
-    assert counterpart.asked[0][1] == "/api/v1/runs/?limit=500"
-    assert counterpart.asked[1][1] == "/api/v1/runs/?before=401&limit=100"
+    assert [run["id"] for run in found] == list(range(900, 300, -1))
+    assert counterpart.asked[0][1] == "/api/v1/runs/?trigger=backfill&limit=500"
+    assert counterpart.asked[1][1] == "/api/v1/runs/?trigger=backfill&before=401&limit=100"
 
 
 def test_jobs_are_fetched_until_there_are_no_more(client: Client, counterpart: Counterpart) -> None:
@@ -151,6 +152,46 @@ def test_no_content_is_an_answer(client: Client, counterpart: Counterpart) -> No
     counterpart.answers = [(204, b"")]
     client.delete_job("A")
     assert counterpart.asked == [("DELETE", "/api/v1/jobs/A/?project=default", None)]
+
+
+def test_calls_about_time_name_their_period(client: Client, counterpart: Counterpart) -> None:
+    start, end = "2026-11-01T00:00:00+01:00", "2026-11-02T00:00:00Z"
+    counterpart.answers = [(200, {"counts": {}}), (201, {"made": 1}), (200, {"made": 0}), (200, {"fires": [{}]})]
+
+    client.fires("A b", start, end)
+    client.backfill("A b", start, end, max_running=2, project="p")
+    client.backfill("A b", start, end, dry_run=True)
+    assert client.upcoming(hours=3) == [{}]
+
+    body = {"from": start, "to": end, "dry_run": False}
+    assert counterpart.asked == [
+        (
+            "GET",
+            "/api/v1/jobs/A%20b/fires?project=default&from=2026-11-01T00%3A00%3A00%2B01%3A00"
+            "&to=2026-11-02T00%3A00%3A00Z",
+            None,
+        ),
+        ("POST", "/api/v1/jobs/A%20b/backfill?project=p", {**body, "max_running": 2}),
+        ("POST", "/api/v1/jobs/A%20b/backfill?project=default", {**body, "dry_run": True}),
+        ("GET", "/api/v1/upcoming?hours=3&limit=100&of_each=5", None),
+    ]
+
+
+def test_a_preview_sends_the_job_as_it_is(client: Client, counterpart: Counterpart) -> None:
+    counterpart.answers = [(200, {"words": "every minute"})]
+    assert client.preview({"schedule": "1m"}, count=2) == {"words": "every minute"}
+    assert counterpart.asked == [("POST", "/api/v1/preview?count=2", {"schedule": "1m"})]
+
+
+def test_rates_are_put_to_their_queue(client: Client, counterpart: Counterpart) -> None:
+    counterpart.answers = [(200, {"queues": [{}]}), (200, {"rate": "1/s"}), (200, {"rate": None})]
+    assert client.queues() == [{}]
+    client.set_rate("slow lane", "1/s")
+    client.set_rate("default", None)
+    assert counterpart.asked[1:] == [
+        ("PUT", "/api/v1/queues/slow%20lane", {"rate": "1/s"}),
+        ("PUT", "/api/v1/queues/default", {"rate": None}),
+    ]
 
 
 def test_a_server_that_is_not_there_is_told_in_one_sentence() -> None:
