@@ -34,7 +34,7 @@ down: $(VENV)/.local ## Stop the stack that `make up` runs in another terminal
 	@exec $(PY) -m jobsched.local down $(ARGS)
 
 test: $(VENV)/.dev ## Run all tests against a real PostgreSQL and RabbitMQ (TESTS=tests/unit)
-	@tools/need-for-tests rabbitmq-server chromium
+	@tools/need-for-tests rabbitmq-server chromium faketime pgbouncer
 	@exec $(LOCAL) exec -- $(PY) -m pytest $(TESTS) $(ARGS)
 
 test-zones: $(VENV)/.dev ## Hold the calendar against a walk over every minute, in every time zone

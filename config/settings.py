@@ -13,7 +13,8 @@
 | JOBSCHED_LEASE_SECONDS | how long a claim lasts without a sign of life | 30 |
 | JOBSCHED_HEARTBEAT_SECONDS | how often a sign of life is given | 10 |
 | JOBSCHED_TASK_EVENTS | workers tell Flower of each run | true |
-| JOBSCHED_PREPARED_STATEMENTS | off behind a PgBouncer older than 1.21 in transaction mode | true |
+| JOBSCHED_PREPARED_STATEMENTS | off behind PgBouncer in transaction mode | true |
+| JOBSCHED_BEAT_HEALTH_FILE | a file that a beat renews while it reaches database and broker, for health checks | none |
 | JOBSCHED_IMPORTS | comma-separated modules with Celery tasks and callables of yours | none |
 | JOBSCHED_S3_BUCKET | keep long output in this bucket instead of the data folder | none |
 | JOBSCHED_S3_ENDPOINT_URL | the address of an S3 server that is not Amazon's | Amazon's |
@@ -50,6 +51,7 @@ try:
             "HEARTBEAT_SECONDS": env.float("HEARTBEAT_SECONDS", 10.0),
             "TASK_EVENTS": env.bool("TASK_EVENTS", True),
             "PREPARED_STATEMENTS": env.bool("PREPARED_STATEMENTS", True),
+            "BEAT_HEALTH_FILE": env.str("BEAT_HEALTH_FILE", ""),
             "WORKSPACE_DIR": DATA_DIR / "workspaces",
         }
         DATABASES = {"default": env.dj_db_url("DATABASE_URL", conn_health_checks=True)}
@@ -79,7 +81,7 @@ DATABASES["default"]["CONN_MAX_AGE"] = 60
 DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "django.contrib.admin.apps.SimpleAdminConfig",  # beats and workers have no use for it: see urls.py
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

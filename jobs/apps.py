@@ -14,6 +14,7 @@ class JobsConfig(AppConfig):
 
     name = "jobs"
     verbose_name = "Jobs"
+    default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
         """Check the settings, add the kind that needs Celery, find the callables that installed apps register."""

@@ -8,43 +8,43 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from celery.beat import Scheduler
 from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection
 
 from jobs import messages
-from jobs.services import recovery, scheduling
+from jobs.conf import conf
+from jobs.services import configured, liveness, recovery, scheduling
+from jobs.services.scheduling import Agenda
 
 logger = logging.getLogger(__name__)
 
-IDLE_SECONDS = 1.0
+T = TypeVar("T")
+
+IDLE_SECONDS = 0.5
 """The longest pause between two looks at the database: edits are seen, retries promoted and leases reaped by then."""
 SWEEP_SECONDS = 1.0
 """How often hints are repeated for queues with work."""
 BREATH_SECONDS = 0.05
 """The shortest pause when something is due that could not be done, e.g. a schedule that somebody is editing."""
+HEALTH_SECONDS = 3.0
+"""How often a beat shows that it is well."""
 RECORD_SECONDS = 5.0
 """After an outage of the database leases are judged this much later: workers keep results they could not record,
 and ask again every other second."""
-
-
-_STEPS = (
-    scheduling.refresh_edited,
-    scheduling.fire_due,
-    scheduling.send_due,
-    recovery.promote,
-)
 
 
 class JobScheduler(Scheduler):
     """Serves every django-celery-beat PeriodicTask. Set it with `celery beat -S jobs.beat:JobScheduler`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._configured = False
         super().__init__(*args, **kwargs)
         self._idle_seconds = min(float(self.max_interval or IDLE_SECONDS), IDLE_SECONDS)
         self._swept_at = 0.0
         self._away_at = float("-inf")
+        self._shown_at = float("-inf")
         self._failed = False
 
     def setup_schedule(self) -> None:
@@ -57,19 +57,48 @@ class JobScheduler(Scheduler):
         """
         close_old_connections()
         self._failed = False
-        handled = sum(self._try(step) for step in _STEPS)
-        if time.monotonic() - self._away_at >= RECORD_SECONDS:
-            handled += self._try(recovery.reap)
+        if not self._configured:
+            self._configured = self._try(self._install) is not None
+        agenda = self._try(scheduling.agenda)
+        handled = agenda is not None and self._do(agenda)
         if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = time.monotonic()
             self._try(recovery.sweep)
+            self._show_health()
         if handled:
             return 0.0
-        return self._pause()
+        return self._pause(agenda)
 
-    def _try(self, step: Callable[[], int | None]) -> int:
+    def _show_health(self) -> None:
+        path = conf().beat_health_file
+        if path and not self._failed and time.monotonic() - self._shown_at >= HEALTH_SECONDS:
+            self._shown_at = time.monotonic()
+            liveness.show(path)
+
+    def _install(self) -> bool:
+        configured.install(self.app)
+        return True
+
+    def _do(self, agenda: Agenda) -> bool:
+        """Do what is on the agenda. Return whether anything of it was done."""
+        handled = 0
+        steps: tuple[tuple[bool, Callable[[], int | None]], ...] = (
+            (agenda.stale, scheduling.refresh_edited),
+            (agenda.due_jobs, scheduling.fire_due),
+            (agenda.due_runs, recovery.promote),
+            (agenda.due_tasks, scheduling.send_due),
+            (agenda.expired and time.monotonic() - self._away_at >= RECORD_SECONDS, recovery.reap),
+            (agenda.held, recovery.admit),
+        )
+        for wanted, step in steps:
+            if wanted:
+                done = self._try(step)
+                handled += done or 0
+        return handled > 0
+
+    def _try(self, step: Callable[[], T]) -> T | None:
         try:
-            return step() or 0
+            return step()
         except DatabaseError as error:
             if isinstance(error, OperationalError | InterfaceError):
                 self._away_at = time.monotonic()
@@ -81,17 +110,12 @@ class JobScheduler(Scheduler):
             # Whatever is wrong with one step must not stop the others, nor this beat.
             logger.exception("beat met an error it does not know, trying again step=%s", step.__name__)
         self._failed = True
-        return 0
+        return None
 
-    def _pause(self) -> float:
-        try:
-            until_next = scheduling.seconds_to_next()
-        except DatabaseError:
-            connection.close()
+    def _pause(self, agenda: Agenda | None) -> float:
+        if agenda is None or agenda.seconds_to_next is None or self._failed:
             return self._idle_seconds
-        if until_next is None or self._failed:
-            return self._idle_seconds
-        return max(BREATH_SECONDS, min(until_next, self._idle_seconds))
+        return max(BREATH_SECONDS, min(agenda.seconds_to_next, self._idle_seconds))
 
     def sync(self) -> None:
         """Nothing is held back: each tick commits what it did."""

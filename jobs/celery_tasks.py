@@ -20,6 +20,7 @@ from celery.app.trace import build_tracer
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 
 from jobs.conf import WORK_TASK
+from jobsched.callables import accepted
 from jobsched.domain.errors import InvalidInput, TimeLimitExceeded
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
 
@@ -92,7 +93,7 @@ class CeleryExecutor:
         }
         _end_as_celery_does()
         tracer = build_tracer(task.name, task, eager=True, propagate=False, app=current_app)
-        traced = tracer(task_id, work.spec.get("args", []), work.params, request)
+        traced = tracer(task_id, work.spec.get("args", []), accepted(task.run, work), request)
         return self._outcome(traced.retval, failed=traced.info is not None, own=work.spec.get("own_retries", False))
 
     def _outcome(self, value: Any, *, failed: bool, own: bool) -> Outcome:

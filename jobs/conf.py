@@ -27,12 +27,18 @@ class Conf:
     workspace_dir: Path
     task_events: bool
     prepared_statements: bool
+    beat_health_file: Path | None
 
 
 @cache
 def conf() -> Conf:
     """Return the settings; raise ImproperlyConfigured with one sentence when they contradict each other."""
     given = getattr(settings, "JOBSCHED", {})
+    if not settings.USE_TZ:
+        raise ImproperlyConfigured("jobs needs USE_TZ = True: a schedule's instants are moments, not clock readings.")
+    engine = settings.DATABASES.get("default", {}).get("ENGINE", "")
+    if "postgres" not in engine and "postgis" not in engine:
+        raise ImproperlyConfigured(f"jobs needs PostgreSQL as the database 'default', not {engine or 'none'}.")
     result = Conf(
         queues=tuple(given.get("QUEUES", ("default",))),
         lease=timedelta(seconds=given.get("LEASE_SECONDS", 30.0)),
@@ -42,6 +48,7 @@ def conf() -> Conf:
         ),
         task_events=given.get("TASK_EVENTS", True),
         prepared_statements=given.get("PREPARED_STATEMENTS", True),
+        beat_health_file=Path(given["BEAT_HEALTH_FILE"]) if given.get("BEAT_HEALTH_FILE") else None,
     )
     if not result.queues:
         raise ImproperlyConfigured("JOBSCHED['QUEUES'] is empty; name at least one queue, e.g. 'default'.")

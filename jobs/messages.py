@@ -96,6 +96,8 @@ def hint(waiting: Mapping[str, int]) -> bool:
         return False
     try:
         with current_app.producer_or_acquire() as producer:
+            # Without limits of its own, kombu tries for ever to connect, and its caller with it.
+            producer.connection.ensure_connection(max_retries=1, interval_start=0, interval_max=0)
             for queue, runs in waiting.items():
                 for _ in range(min(runs, HINTS_AT_ONCE)):
                     current_app.send_task(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from inspect import signature
 from typing import Any, TypeVar
 
 from jobsched.domain.errors import InvalidInput
+from jobsched.domain.outcomes import Assignment
 from jobsched.loading import load
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -43,6 +46,25 @@ def callable_job(name: str, *, in_process: bool = False) -> Callable[[_Function]
         return function
 
     return decorate
+
+
+def accepted(function: Callable[..., Any], work: Assignment) -> dict[str, Any]:
+    """Return the parameters to call a function with: the run's instant, `scheduled_for`, only if it names that."""
+    if work.scheduled_for is None:
+        return work.params
+    try:
+        named = _names_the_instant(function)
+    except TypeError:  # it cannot be hashed
+        named = _names_the_instant.__wrapped__(function)
+    return work.all_params if named else work.params
+
+
+@lru_cache(maxsize=1024)
+def _names_the_instant(function: Callable[..., Any]) -> bool:
+    try:
+        return "scheduled_for" in signature(function).parameters
+    except (TypeError, ValueError):  # written in C, and silent about what it takes
+        return False
 
 
 def resolve(call: str) -> JobCallable:

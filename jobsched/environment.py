@@ -19,8 +19,8 @@ def environment(work: Assignment, inherited: Mapping[str, str]) -> dict[str, str
     chosen.setdefault("PATH", os.defpath)
     chosen.update(work.env)
     chosen.update(identity(work))
-    chosen["JOBSCHED_PARAMS"] = json.dumps(work.params)
-    for name, value in work.params.items():
+    chosen["JOBSCHED_PARAMS"] = json.dumps(work.all_params)
+    for name, value in work.all_params.items():
         variable = "JOBSCHED_PARAM_" + re.sub(r"[^A-Z0-9_]", "_", name.upper())
         chosen[variable] = value if isinstance(value, str) else json.dumps(value)
     return chosen

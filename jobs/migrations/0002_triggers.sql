@@ -136,6 +136,8 @@ CREATE TRIGGER jobs_follow_solar AFTER UPDATE ON django_celery_beat_solarschedul
 INSERT INTO jobs_schedule (periodic_task_id, cursor, anchor, stale)
 SELECT id, clock_timestamp(), clock_timestamp(), true FROM django_celery_beat_periodictask
 ON CONFLICT (periodic_task_id) DO NOTHING;
+-- What was just inserted is checked now: a table with checks outstanding cannot be altered.
+SET CONSTRAINTS ALL IMMEDIATE;
 
 -- Room on each page for HOT updates, and vacuum by rows touched rather than by the size of the table.
 ALTER TABLE jobs_run SET (

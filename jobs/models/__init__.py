@@ -2,7 +2,21 @@
 
 from jobs.models.history import Attempt, OutputChunk, Transition
 from jobs.models.job import Definition, Job, Project
+from jobs.models.limits import Backfill, Gate, Queue
 from jobs.models.run import Run
-from jobs.models.schedule import Schedule
+from jobs.models.schedule import FormerSchedule, Schedule
 
-__all__ = ["Attempt", "Definition", "Job", "OutputChunk", "Project", "Run", "Schedule", "Transition"]
+__all__ = [
+    "Attempt",
+    "Backfill",
+    "Definition",
+    "FormerSchedule",
+    "Gate",
+    "Job",
+    "OutputChunk",
+    "Project",
+    "Queue",
+    "Run",
+    "Schedule",
+    "Transition",
+]

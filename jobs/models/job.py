@@ -6,13 +6,16 @@ from datetime import timedelta
 
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import ExpressionWrapper, Q
 from django.db.models.functions import Now
 
 JOB_NAME = RegexValidator(
     r"\A[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}\Z",
     "A name starts with a letter or digit and holds letters, digits, spaces, dots, dashes and underscores only.",
 )
+
+RATE_OR_NONE = r"^([1-9][0-9]{0,6}/[smhd])?$"
+"""What the database function `jobs_rate_step` reads."""
 
 
 class Project(models.Model):
@@ -44,6 +47,12 @@ class Job(models.Model):
         RETRY = "retry", "run it again (effects at least once)"
         FAIL = "fail", "fail it (effects at most once)"
 
+    class Overlap(models.TextChoices):
+        ALLOW = "allow", "run beside it"
+        SKIP = "skip", "skip the new one"
+        QUEUE = "queue", "wait until it has ended"
+        REPLACE = "replace", "cancel it first"
+
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="jobs")
     name = models.CharField(max_length=100, validators=[JOB_NAME])
     description = models.TextField(blank=True, default="")
@@ -65,6 +74,35 @@ class Job(models.Model):
         default=False, editable=False, help_text="The callable is trusted to run inside the slot itself."
     )
     paused = models.BooleanField(default=False)
+    overlap = models.CharField(max_length=7, choices=Overlap.choices, default=Overlap.ALLOW, db_default=Overlap.ALLOW)
+    max_running = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="At most this many of its runs at once."
+    )
+    concurrency_key = models.CharField(
+        max_length=200,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="A text with parameters, such as customer-{customer}: overlap is judged among runs of the same text.",
+    )
+    unique_waiting = models.BooleanField(
+        default=False, db_default=False, help_text="While a run waits, another request for the same key gets that one."
+    )
+    rate = models.CharField(
+        max_length=20, blank=True, default="", db_default="", help_text="At most so many starts, such as 100/m."
+    )
+    limited = models.GeneratedField(
+        expression=ExpressionWrapper(
+            ~Q(overlap="allow")
+            | Q(max_running__isnull=False)
+            | ~Q(concurrency_key="")
+            | Q(unique_waiting=True)
+            | ~Q(rate=""),
+            output_field=models.BooleanField(),
+        ),
+        output_field=models.BooleanField(),
+        db_persist=True,
+    )
     definition = models.ForeignKey("Definition", null=True, on_delete=models.PROTECT, related_name="+", editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     archived_at = models.DateTimeField(null=True, editable=False)
@@ -80,6 +118,7 @@ class Job(models.Model):
                 name="jobs_job_name_once_in_project",
             ),
             models.CheckConstraint(condition=Q(priority__range=(0, 9)), name="jobs_job_priority_0_to_9"),
+            models.CheckConstraint(condition=Q(rate__regex=RATE_OR_NONE), name="jobs_job_rate_can_be_read"),
         ]
 
     def __str__(self) -> str:

@@ -33,6 +33,14 @@ class Run(models.Model):
         SCHEDULE = "schedule", "schedule"
         REQUEST = "request", "request"
         RETRY = "retry", "retry by hand"
+        BACKFILL = "backfill", "backfill"
+
+    class Held(models.IntegerChoices):
+        """What keeps a queued run from being claimed. Beats, and workers that end a run, let the next ones go."""
+
+        NO = 0, "may be claimed"
+        QUEUE = 1, "waits for its queue's rate"
+        JOB = 2, "waits for its job's limits"
 
     # A constraint would lock the job's row for every run made: thousands a second then queue for one row
     # (measured: 2,000 runs a second instead of 20,000). A trigger refuses to delete a job that has runs.
@@ -59,6 +67,13 @@ class Run(models.Model):
     run_at = models.DateTimeField(help_text="Not before this moment.")
     params = models.JSONField(null=True)
     in_process = models.BooleanField(default=False)
+    held = models.SmallIntegerField(choices=Held.choices, default=Held.NO, db_default=Held.NO)
+    # The runs of a job that must not run beside each other share a lane: the rendered concurrency key, "" without one,
+    # "backfill:7" for those of a backfill. NULL: the job has no limits.
+    lane = models.TextField(null=True)
+    # A skipped run may stand for several instants: those from `scheduled_for` to here.
+    skipped_until = models.DateTimeField(null=True)
+    skipped_count = models.IntegerField(null=True)
     attempt = models.IntegerField(default=0)
     handed_back = models.IntegerField(default=0)
     claim_token = models.UUIDField(null=True)
@@ -77,8 +92,14 @@ class Run(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["schedule", "scheduled_for"],
-                condition=Q(schedule__isnull=False),
+                condition=Q(schedule__isnull=False) & ~Q(state="skipped"),
                 name="jobs_run_one_per_instant",
+            ),
+            # Apart, so that an instant that was skipped can be run after all, by a backfill.
+            models.UniqueConstraint(
+                fields=["schedule", "scheduled_for"],
+                condition=Q(schedule__isnull=False, state="skipped"),
+                name="jobs_run_one_skip_per_instant",
             ),
             models.CheckConstraint(condition=Q(state__in=list(State)), name="jobs_run_known_state"),
             models.CheckConstraint(
@@ -99,8 +120,30 @@ class Run(models.Model):
                 F("priority").desc(),
                 "run_at",
                 "id",
-                condition=Q(state="queued"),
+                condition=Q(state="queued", held=0),
                 name="jobs_run_claim",
+            ),
+            models.Index(
+                "queue",
+                F("priority").desc(),
+                "run_at",
+                "id",
+                condition=Q(state="queued", held=1),
+                name="jobs_run_held_by_queue",
+            ),
+            models.Index(
+                "job",
+                "lane",
+                F("priority").desc(),
+                "run_at",
+                "id",
+                condition=Q(state="queued", held=2),
+                name="jobs_run_held_by_job",
+            ),
+            models.Index(
+                fields=["job", "held", "lane"],
+                condition=Q(lane__isnull=False, state__in=ACTIVE),
+                name="jobs_run_lane",
             ),
             models.Index(fields=["run_at"], condition=Q(state="scheduled"), name="jobs_run_promote"),
             models.Index(fields=["id"], condition=Q(state="running"), name="jobs_run_running"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,13 +13,22 @@ from django.db import transaction
 
 from jobs import messages
 from jobs.models import Job, Run
-from jobs.store import births, control
+from jobs.store import births, control, limits
 from jobs.store.births import Birth
 from jobs.store.session import django_connection
 from jobsched.domain.errors import Conflict, InvalidInput, NotFound
 from jobsched.domain.states import FINISHED, State
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Requested:
+    """The runs that answer a request."""
+
+    runs: list[Run]
+    anew: bool
+    """At least one was made for it; else they waited already, and their job is `unique`."""
 
 
 def find(job: str, *, project: str = "default") -> Job:
@@ -60,15 +70,30 @@ def trigger_many(
     at: datetime | None = None,
 ) -> list[Run]:
     """Request `count` runs of a job in one transaction. See `trigger`."""
+    return request(job=job, count=count, project=project, actor=actor, params=params, priority=priority, at=at).runs
+
+
+def request(
+    *,
+    job: str,
+    count: int,
+    project: str = "default",
+    actor: str,
+    params: dict[str, Any] | None = None,
+    priority: int | None = None,
+    at: datetime | None = None,
+) -> Requested:
+    """Do what `trigger_many` does, and tell whether anything was made."""
     if params is not None and not isinstance(params, dict):
         raise InvalidInput('params must be a JSON object, for instance {"customer": 7}.')
     if priority is not None and not 0 <= priority <= 9:
         raise InvalidInput(f"priority must be 0 to 9, not {priority}.")
     if at is not None and at.tzinfo is None:
         raise InvalidInput("at must name its time zone, for instance 2026-12-01T03:00:00Z.")
-    job_id = births.job_id(django_connection, job, project=project)
-    if job_id is None:
+    found = births.job_id(django_connection, job, project=project)
+    if found is None:
         raise _no_job(job, project)
+    job_id, limited = found
     birth = Birth(
         job_id=job_id,
         trigger=Run.Trigger.REQUEST,
@@ -77,7 +102,7 @@ def trigger_many(
         priority=priority,
         not_before=at,
     )
-    return _make([birth] * count)
+    return _make([birth] * count, limited=limited)
 
 
 def retry(run_id: int, *, actor: str) -> Run:
@@ -85,6 +110,11 @@ def retry(run_id: int, *, actor: str) -> Run:
 
     Raises NotFound, and Conflict while the run has not ended.
     """
+    return request_again(run_id, actor=actor).runs[0]
+
+
+def request_again(run_id: int, *, actor: str) -> Requested:
+    """Do what `retry` does, and tell whether anything was made."""
     old = run(run_id)
     if old.state not in FINISHED:
         raise Conflict(f"Run {run_id} is {old.state}; it can be retried once it has ended.")
@@ -98,16 +128,33 @@ def retry(run_id: int, *, actor: str) -> Run:
                 priority=old.priority,
                 definition_id=old.definition_id,
             )
-        ]
-    )[0]
+        ],
+        limited=old.job.limited,
+    )
 
 
-def _make(wanted: list[Birth]) -> list[Run]:
-    # One statement needs no transaction around it: that would cost two more trips to the database.
-    born = births.create(django_connection, wanted)
-    messages.hint_on_commit(Counter(b.queue for b in born if b.state is State.QUEUED))
-    found = Run.objects.select_related("job__project").in_bulk([b.id for b in born])
-    return [found[b.id] for b in born]
+def _make(wanted: list[Birth], *, limited: bool) -> Requested:
+    if limited:
+        made, anew = _make_limited(wanted)
+    else:
+        # One statement needs no transaction around it: that would cost two more trips to the database.
+        born = births.create(django_connection, wanted)
+        made, anew = [b.id for b in born], True
+        messages.hint_on_commit(Counter(b.queue for b in born if b.state is State.QUEUED and not b.held))
+        rated = {b.queue for b in born if b.held}
+        if rated:
+            messages.hint_on_commit(limits.admit(django_connection, (), rated))
+    found = Run.objects.select_related("job__project").in_bulk(made)
+    return Requested(runs=[found[id] for id in made], anew=anew)
+
+
+def _make_limited(wanted: list[Birth]) -> tuple[list[int], bool]:
+    with transaction.atomic():
+        made = limits.create(django_connection, wanted)
+        messages.hint_on_commit(made.ready)
+        if made.asked_to_end:
+            transaction.on_commit(messages.look, robust=True)
+    return [*made.instead, *(b.id for b in made.born)], bool(made.born)
 
 
 def run(run_id: int) -> Run:
@@ -125,9 +172,11 @@ def cancel(run_ids: Iterable[int], *, actor: str) -> dict[int, State]:
     """
     ids = list(run_ids)
     with transaction.atomic():
-        states = control.cancel(django_connection, ids, actor=actor)
+        cancelled = control.cancel(django_connection, ids, actor=actor)
+        states = cancelled.states
         if State.RUNNING in states.values():
             transaction.on_commit(messages.look, robust=True)
+    messages.hint_on_commit(limits.admit(django_connection, cancelled.freed))
     logger.info("cancel requested runs=%s actor=%s", sorted(states), actor)
     return states
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
-from django.db import transaction
+from django.db import models, transaction
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask
+from jobsched.domain.clockchanges import moved as moved_by_clock_changes
 
 from jobs import celery_tasks
 from jobs.conf import conf
 from jobs.models import Job, Project, Run, Schedule
-from jobs.rules import Rule, first_after, in_words, rule_for, rule_of
+from jobs.rules import Rule, as_text, excluded, in_words, instants, jitter, rule_for, rule_of, timetable
 from jobs.store import control
 from jobs.store.session import django_connection
 from jobsched import callables
@@ -24,9 +26,15 @@ from jobsched.domain import durations
 from jobsched.domain import manifest as yaml_format
 from jobsched.domain.errors import Conflict, InvalidInput
 from jobsched.domain.specs import JobSpec
-from jobsched.domain.timetables import Once, upcoming
+from jobsched.domain.timetables import Once, stored_timetable
 
 logger = logging.getLogger(__name__)
+
+WARN_AHEAD = timedelta(days=731)
+"""How far ahead clock changes are warned of: two years."""
+PREVIEW_LIMIT = 10_000
+"""Instants looked at for a preview: a blackout may cover many."""
+_FAR = timedelta(days=41 * 366)
 
 
 class Result(StrEnum):
@@ -47,11 +55,31 @@ class Applied:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Skipped:
+    """An instant that will not be run, and why."""
+
+    at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Warned:
+    """An instant that a clock change moves, in a sentence."""
+
+    at: datetime
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Preview:
     """A schedule in words, and its next instants."""
 
     words: str
-    fires: list[datetime]
+    fires: list[datetime] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    """Instants before the last of `fires` that lie in excluded days or windows."""
+    warnings: list[Warned] = field(default_factory=list)
+    """Instants within the next two years that a clock change will move."""
 
 
 def apply(text: str | bytes, *, filename: str, actor: str) -> list[Applied]:
@@ -114,6 +142,11 @@ def _fields(spec: JobSpec, *, where: str) -> dict[str, Any]:
         "env": dict(spec.env),
         "params": dict(spec.params),
         "in_process": False,
+        "overlap": spec.effective_overlap,
+        "max_running": spec.max_running,
+        "concurrency_key": spec.concurrency_key or "",
+        "unique_waiting": spec.unique,
+        "rate": spec.rate or "",
     }
     if spec.kind == "python":
         fields["in_process"] = _callable(spec, where=where).in_process
@@ -152,30 +185,60 @@ def _celery_policy(spec: JobSpec, *, where: str) -> dict[str, Any]:
 
 
 def _save_schedule(job: Job, spec: JobSpec, *, where: str) -> bool:
-    """Make the job's PeriodicTask what the spec says. Return whether anything changed."""
-    schedule = Schedule.objects.filter(job=job).select_related("periodic_task").first()
-    wanted = spec.timetable(anchor=datetime.now(UTC))
+    """Make the job's PeriodicTask, and our row beside it, what the spec says. Return whether anything changed."""
+    schedule = Schedule.objects.filter(job=job).select_related(*_TASK_ROWS).first()
+    now = datetime.now(UTC)
+    wanted = spec.timetable(anchor=now)
     if wanted is None:
         if schedule is None:
             return False
         schedule.periodic_task.delete()
         return True
-    task = schedule.periodic_task if schedule else _new_task(job)
-    rule = rule_for(wanted, anchor=schedule.anchor if schedule else datetime.now(UTC))
+    rule = replace(
+        rule_for(wanted, anchor=schedule.anchor if schedule else now),
+        start_time=spec.starts_at,
+        expires=spec.ends_at,
+    )
     one_off = spec.run_once or isinstance(wanted, Once)
-    if schedule and task.one_off == one_off and rule_of(task, anchor=schedule.anchor) == rule:
-        return False  # also when it has fired for the last time: the same file must not start it again
-    if isinstance(wanted, Once) and wanted.at <= datetime.now(UTC):
-        raise InvalidInput(
-            f"{wanted.at:%Y-%m-%d %H:%M:%S} UTC lies in the past; give a moment to come, "
-            "or leave 'at' out and request the job",
-            where=f"{where}, key 'at'",
+    policies = _policies(spec)
+    moved = schedule is None or schedule.periodic_task.one_off != one_off or _timing(schedule) != rule
+    if moved:  # not when it has fired for the last time: the same file must not start it again
+        if isinstance(wanted, Once) and wanted.at <= now:
+            raise InvalidInput(
+                f"{wanted.at:%Y-%m-%d %H:%M:%S} UTC lies in the past; give a moment to come, "
+                "or leave 'at' out and request the job",
+                where=f"{where}, key 'at'",
+            )
+        task = schedule.periodic_task if schedule else _new_task(job)
+        task.one_off, task.enabled = one_off, True
+        task.start_time, task.expires = rule.start_time, rule.expires
+        task.crontab, task.interval, task.clocked, task.solar = *_rows(rule), None
+        # Their own `save` insists on one of their rows; a kind that they have none for is kept in ours.
+        models.Model.save(task)
+        Schedule.objects.filter(pk=task.pk).update(
+            job=job, timetable=None if rule.stored is None else json.loads(rule.stored), **policies
         )
-    task.one_off, task.enabled = one_off, True
-    task.crontab, task.interval, task.clocked, task.solar = *_rows(rule), None
-    task.save()
-    Schedule.objects.filter(pk=task.pk).update(job=job)
-    return True
+        return True
+    changed = {name: value for name, value in policies.items() if getattr(schedule, name) != value}
+    Schedule.objects.filter(job=job).update(**changed) if changed else None
+    return bool(changed)
+
+
+def _timing(schedule: Schedule) -> Rule:
+    return replace(rule_of(schedule.periodic_task, schedule), exclusions=None)
+
+
+def _policies(spec: JobSpec) -> dict[str, Any]:
+    """What a schedule says beside when."""
+    return {
+        "catch_up": spec.catch_up.policy,
+        "catch_up_window": spec.catch_up.window,
+        "catch_up_limit": spec.catch_up.limit,
+        "jitter": spec.jitter,
+        "exclusions": {"exclude": list(spec.exclude), "blackout": list(spec.blackout), "timezone": spec.timezone}
+        if spec.exclude or spec.blackout
+        else None,
+    }
 
 
 def _new_task(job: Job) -> PeriodicTask:
@@ -198,6 +261,8 @@ def _rows(rule: Rule) -> tuple[CrontabSchedule | None, IntervalSchedule | None, 
     if rule.interval:
         every, period = rule.interval
         return None, IntervalSchedule.objects.get_or_create(every=every, period=period)[0], None
+    if rule.stored:
+        return None, None, None
     return None, None, ClockedSchedule.objects.get_or_create(clocked_time=rule.clocked)[0]
 
 
@@ -206,28 +271,52 @@ def preview(spec: JobSpec, *, count: int = 5) -> Preview:
     now = datetime.now(UTC)
     wanted = spec.timetable(anchor=now)
     if wanted is None:
-        return Preview(words="only on request", fires=[])
-    if spec.run_once or isinstance(wanted, Once):
-        count = 1
+        return Preview(words="only on request")
+    rule = replace(
+        rule_for(wanted, anchor=now),
+        start_time=spec.starts_at,
+        expires=spec.ends_at,
+        exclusions=as_text(_policies(spec)["exclusions"]),
+    )
     words = f"{wanted.words()}, once only" if spec.run_once and not isinstance(wanted, Once) else wanted.words()
-    return Preview(words=words, fires=upcoming(wanted, after=now, count=count))
+    once = spec.run_once or isinstance(wanted, Once)
+    return _previewed(rule, words, after=now, count=1 if once else count)
 
 
 def preview_of(job: Job, *, count: int = 5) -> Preview:
     """Return the schedule of a saved job in words, and its next instants as the scheduler will fire them."""
     schedule = Schedule.objects.filter(job=job).select_related(*_TASK_ROWS).first()
     if schedule is None:
-        return Preview(words="only on request", fires=[])
+        return Preview(words="only on request")
     task = schedule.periodic_task
-    rule = rule_of(task, anchor=schedule.anchor)
     if not task.enabled:
-        return Preview(words=in_words(schedule), fires=[])
+        return Preview(words=in_words(schedule))
+    return _previewed(
+        rule_of(task, schedule),
+        in_words(schedule),
+        after=max(schedule.cursor, datetime.now(UTC)),
+        count=1 if task.one_off else count,
+        offset=jitter(schedule.pk, schedule.jitter),
+    )
+
+
+def _previewed(rule: Rule, words: str, *, after: datetime, count: int, offset: timedelta = timedelta(0)) -> Preview:
+    exclusions = excluded(rule)
     fires: list[datetime] = []
-    moment = max(schedule.cursor, datetime.now(UTC))
-    while len(fires) < (1 if task.one_off else count) and (fire := first_after(rule, moment)):
-        fires.append(fire)
-        moment = fire
-    return Preview(words=in_words(schedule), fires=fires)
+    skipped: list[Skipped] = []
+    for instant in islice(instants(rule, after=after, until=after + _FAR), PREVIEW_LIMIT):
+        reason = exclusions.reason(instant) if exclusions else None
+        if reason is None:
+            fires.append(instant + offset)
+        elif len(skipped) < count:
+            skipped.append(Skipped(at=instant, reason=reason))
+        if len(fires) == count:
+            break
+    end = min(filter(None, (rule.expires, after + WARN_AHEAD)))
+    warnings = [
+        Warned(at=m.at, sentence=m.sentence) for m in moved_by_clock_changes(timetable(rule), after=after, until=end)
+    ]
+    return Preview(words=words, fires=fires, skipped=skipped, warnings=warnings)
 
 
 _TASK_ROWS = tuple(f"periodic_task__{kind}" for kind in ("crontab", "interval", "clocked", "solar"))
@@ -250,6 +339,11 @@ def manifest(job: Job) -> dict[str, Any]:
         "env": job.env,
         "params": job.params,
         "paused": job.paused,
+        "overlap": None if job.overlap == ("queue" if job.concurrency_key else "allow") else job.overlap,
+        "max_running": job.max_running,
+        "concurrency_key": job.concurrency_key or None,
+        "unique": job.unique_waiting,
+        "rate": job.rate or None,
     }
     spec = JobSpec.model_validate({"name": job.name, **said})
     differs = {
@@ -282,21 +376,36 @@ def _with_duration(spec: dict[str, Any]) -> dict[str, Any]:
 
 def _when(schedule: Schedule) -> dict[str, Any]:
     task = schedule.periodic_task
-    rule = rule_of(task, anchor=schedule.anchor)
+    rule = rule_of(task, schedule)
     data: dict[str, Any] = {}
-    if rule.crontab:
+    zone = (schedule.exclusions or {}).get("timezone", "UTC")
+    if rule.stored is not None:
+        data["schedule"], zone = stored_timetable(json.loads(rule.stored)).written()
+    elif rule.crontab:
         *fields, zone = rule.crontab
         data["schedule"] = " ".join(fields)
-        if zone != "UTC":
-            data["timezone"] = zone
     elif rule.interval:
         every, period = rule.interval
         data["schedule"] = durations.to_text(timedelta(**{period: every}))
     elif rule.clocked:
-        return {"at": rule.clocked}
-    if task.one_off:
+        data["at"] = rule.clocked
+    if zone != "UTC":
+        data["timezone"] = zone
+    if task.one_off and not rule.clocked:
         data["run_once"] = True
-    return data
+    return {
+        **data,
+        "start": task.start_time,
+        "end": task.expires,
+        "catch_up": {
+            "policy": schedule.catch_up,
+            "window": schedule.catch_up_window,
+            "limit": schedule.catch_up_limit,
+        },
+        "jitter": schedule.jitter,
+        "exclude": (schedule.exclusions or {}).get("exclude", ()),
+        "blackout": (schedule.exclusions or {}).get("blackout", ()),
+    }
 
 
 def remove(job: Job, *, actor: str) -> None:

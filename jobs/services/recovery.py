@@ -12,7 +12,7 @@ from django.db import transaction
 
 from jobs import messages
 from jobs.conf import conf
-from jobs.store import claims, recovery
+from jobs.store import claims, limits, recovery
 from jobs.store.claims import Settlement
 from jobs.store.recovery import Expired
 from jobs.store.session import django_connection
@@ -32,10 +32,16 @@ SWEEP_HINTS = 16
 
 def promote() -> int:
     """Queue scheduled runs whose time has come, and hint. Return how many."""
-    with transaction.atomic():
-        moved = Counter(recovery.promote_due(django_connection, limit=BATCH))
-        messages.hint_on_commit(moved)
-    return moved.total()
+    moved = recovery.promote_due(django_connection, limit=BATCH)
+    ready = Counter(moved.ready)
+    ready.update(limits.admit(django_connection, moved.lanes, moved.queues))
+    messages.hint_on_commit(ready)
+    return moved.count
+
+
+def admit() -> None:
+    """Let go what waits under the limits of jobs and queues, as far as they allow now, and hint."""
+    messages.hint_on_commit(limits.admit_all(django_connection))
 
 
 def reap(*, unit: Callable[[], float] = random.random) -> int:
@@ -43,7 +49,10 @@ def reap(*, unit: Callable[[], float] = random.random) -> int:
     with transaction.atomic():
         expired = recovery.lock_expired(django_connection, limit=REAP_BATCH)
         now = datetime.now(UTC)
-        claims.settle_and_claim(django_connection, [lost(e, now=now, unit=unit()) for e in expired], None, actor="beat")
+        settled = claims.settle_and_claim(
+            django_connection, [lost(e, now=now, unit=unit()) for e in expired], None, actor="beat"
+        )
+    messages.hint_on_commit(limits.admit(django_connection, settled.freed))
     for e in expired:
         logger.warning("lease expired run=%d attempt=%d worker=%s", e.claim.run_id, e.claim.attempt, e.worker)
     return len(expired)

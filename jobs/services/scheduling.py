@@ -3,46 +3,64 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, deque
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from amqp.exceptions import IrrecoverableChannelError
 from django.db import transaction
-from kombu.exceptions import EncodeError
 
 from jobs import messages
-from jobs.models import Run
-from jobs.rules import first_after
-from jobs.store import births, schedules
+from jobs.models import Run, Schedule
+from jobs.rules import excluded, first_after, jitter, timetable
+from jobs.store import births, limits, schedules
 from jobs.store.births import Birth
-from jobs.store.schedules import Advance, Entry
+from jobs.store.schedules import Advance, Agenda, Entry
 from jobs.store.session import django_connection
 from jobsched.domain.states import State
+from jobsched.domain.timetables import Every
+
+__all__ = ["Agenda", "Fires", "Skip", "agenda", "due", "fire_due", "refresh_edited", "send_due"]
 
 logger = logging.getLogger(__name__)
 
-BATCH: Final = 500
+BATCH: Final = 1000
 """Schedules in one transaction: enough to spread its cost, few enough that other beats find some too."""
-SEND_BATCH: Final = 50
+SEND_BATCH: Final = 200
 """The same for messages of plain Celery tasks: this many may be sent twice when the broker fails half-way."""
 LATE: Final = timedelta(minutes=1)
-"""An instant this late is still fired as if on time; beats that were away for longer have misfired."""
-CATCH_UP_WINDOW: Final = timedelta(days=1)
-"""Of the instants missed while no beat ran, the latest is fired if it is younger than this."""
-COUNT_LIMIT: Final = 100_000
-"""Missed instants are counted up to here; a second-by-second schedule misses as many in a day."""
+"""When the oldest instant a schedule owes is later than this, no beat was there: its catch-up rule decides."""
+COUNT_LIMIT: Final = 1_000_000
+"""At most so many missed instants are walked at once. Those beyond are for the next tick."""
+AHEAD_LIMIT: Final = 10_000
+"""At most so many instants of a blackout are told in one skipped run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Skip:
+    """Instants that are not run, from the first to the last, and why."""
+
+    first: datetime
+    last: datetime
+    count: int
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fires:
-    """What became of the due instants of one schedule."""
+    """What becomes of the instants that a schedule owes."""
 
-    fire: tuple[datetime, ...]
-    missed: tuple[datetime, datetime, int] | None
-    """first, last, how many"""
-    next_fire_at: datetime | None
+    fire: tuple[datetime, ...] = ()
+    skips: tuple[Skip, ...] = ()
+    cursor: datetime
+    """Up to here all is accounted for."""
+    upcoming: datetime | None
+    """The first instant after that."""
+
+
+def agenda() -> Agenda:
+    """Return what there is to do now, and how long until there is more."""
+    return schedules.agenda(django_connection)
 
 
 def refresh_edited(*, limit: int = BATCH) -> int:
@@ -51,9 +69,15 @@ def refresh_edited(*, limit: int = BATCH) -> int:
         entries = schedules.lock_stale(django_connection, limit=limit)
         schedules.advance(
             django_connection,
-            [Advance(id=e.id, cursor=e.cursor, next_fire_at=first_fire(e)) for e in entries],
+            [Advance(id=e.id, cursor=e.cursor, next_fire_at=_wake(e, _first(e))) for e in entries],
         )
     return len(entries)
+
+
+def _first(entry: Entry) -> datetime | None:
+    # A one-off of django-celery-beat that has run and was not switched off yet; stock beat does so a tick later.
+    over = entry.one_off and entry.job_id is None and entry.run_count > 0
+    return None if over else first_after(entry.rule, entry.cursor)
 
 
 def fire_due(*, limit: int = BATCH) -> int:
@@ -62,16 +86,24 @@ def fire_due(*, limit: int = BATCH) -> int:
     Return how many schedules were due. No broker is needed.
     """
     with transaction.atomic():
-        entries = schedules.lock_due(django_connection, of_jobs=True, limit=limit)
+        entries = schedules.lock_due_jobs(django_connection, limit=limit)
+        if not entries:
+            return 0
         plans = [(entry, due(entry)) for entry in entries]
-        born = births.create(
-            django_connection,
-            [birth for entry, fires in plans if entry.job_id for birth in _births(entry, entry.job_id, fires)],
+        free, limited = _births(plans)
+        ready = Counter(
+            born.queue
+            for born in births.create(django_connection, free)
+            if born.state is State.QUEUED and not born.held
         )
+        if limited:
+            made = limits.create(django_connection, limited)
+            ready.update(made.ready)
+            if made.asked_to_end:
+                transaction.on_commit(messages.look, robust=True)
         schedules.advance(django_connection, [_advance(entry, fires) for entry, fires in plans])
-        messages.hint_on_commit(Counter(run.queue for run in born if run.state is State.QUEUED))
-    if entries:
-        logger.info("fired schedules=%d runs=%d", len(entries), len(born))
+        messages.hint_on_commit(ready)
+    logger.info("fired schedules=%d runs=%d", len(entries), sum(len(fires.fire) for _, fires in plans))
     return len(entries)
 
 
@@ -82,91 +114,211 @@ def send_due(*, limit: int = SEND_BATCH) -> int:
     again. A message may so be sent twice, and is never lost. Raises what the broker's connection raises.
     """
     with transaction.atomic():
-        entries = schedules.lock_due(django_connection, of_jobs=False, limit=limit)
+        entries = schedules.lock_due_tasks(django_connection, limit=limit)
         plans = [(entry, due(entry)) for entry in entries]
         schedules.advance(django_connection, [_advance(entry, fires) for entry, fires in plans])
-        for entry, fires in plans:
-            if fires.fire:
-                _send(entry)
+        unsent = messages.send_many([entry.message for entry, fires in plans if entry.message for _ in fires.fire])
+    for failure in unsent:
+        logger.error(
+            "plain task not sent, its row makes no sense schedule=%r error=%s", failure.message.name, failure.why
+        )
+    for entry, fires in plans:
+        for skip in fires.skips:
+            logger.warning(
+                "plain task not sent schedule=%r instants=%d from=%s to=%s reason=%s",
+                entry.message and entry.message.name,
+                skip.count,
+                skip.first,
+                skip.last,
+                skip.reason,
+            )
     return len(entries)
 
 
-def _send(entry: Entry) -> None:
-    try:
-        messages.send(entry.message)
-    except (ValueError, TypeError, EncodeError, IrrecoverableChannelError) as error:
-        # Its columns hold what cannot become a message, or name an exchange that the broker does not have or open to
-        # us. Trying again would hold up those behind it, and send those before it once more.
-        logger.error("plain task not sent, its row makes no sense schedule=%r error=%s", entry.name, error)
-
-
-def seconds_to_next() -> float | None:
-    """Return how long until the next schedule or waiting run is due (negative when overdue), if any is."""
-    return schedules.seconds_to_next(django_connection)
-
-
-def first_fire(entry: Entry) -> datetime | None:
-    """Return the first instant of a schedule after those it is accounted for, or None when there is none."""
-    return first_after(entry.rule, entry.cursor) if entry.enabled else None
-
-
 def due(entry: Entry) -> Fires:
-    """Decide what becomes of a due schedule's instants up to now.
-
-    Instants up to a minute late all fire. Older ones were missed; they are counted, and when nothing
-    younger is due the latest of them is fired if it lies within the catch-up window.
-    """
-    instants: list[datetime] = []
-    instant = entry.next_fire_at
-    while instant is not None and instant <= entry.now and len(instants) < COUNT_LIMIT:
-        instants.append(instant)
-        if entry.one_off:
-            return _sorted_out(entry, instants, upcoming=None)
-        instant = first_after(entry.rule, instant)
-    return _sorted_out(entry, instants, upcoming=instant)
-
-
-def _sorted_out(entry: Entry, instants: list[datetime], *, upcoming: datetime | None) -> Fires:
-    fire = [instant for instant in instants if instant > entry.now - LATE]
-    if not fire and instants[-1] > entry.now - CATCH_UP_WINDOW:
-        fire = instants[-1:]
-    missed = instants[: len(instants) - len(fire)]
-    return Fires(
-        fire=tuple(fire),
-        missed=(missed[0], missed[-1], len(missed)) if missed else None,
-        next_fire_at=upcoming,
-    )
+    """Decide what becomes of the instants that a schedule owes up to now."""
+    offset = jitter(entry.id, entry.jitter)
+    if entry.next_fire_at is None:
+        raise ValueError(f"schedule {entry.id} is not due")
+    first, now = entry.next_fire_at - offset, entry.now - offset
+    if entry.job_id is None and entry.last_run_at and entry.last_run_at > entry.cursor:
+        # Stock beat served this row since: what it ran is accounted for.
+        after = first_after(entry.rule, entry.last_run_at)
+        if after is None or after > now:
+            return Fires(cursor=entry.last_run_at, upcoming=after)
+        first = after
+    exclusions = excluded(entry.rule)
+    following = first_after(entry.rule, first)
+    # By far the most: one instant, on time.
+    if (following is None or following > now) and exclusions is None and not _away(entry, first, now):
+        return Fires(fire=(first,), cursor=first, upcoming=_if_repeated(entry, following))
+    owed = _Owed(entry, first=first, now=now)
+    owed.walk()
+    return owed.sorted_out()
 
 
-def _births(entry: Entry, job_id: int, fires: Fires) -> list[Birth]:
-    def birth(instant: datetime, skip_reason: str | None) -> Birth:
-        return Birth(
-            job_id=job_id,
-            trigger=Run.Trigger.SCHEDULE,
-            schedule_id=entry.id,
-            scheduled_for=instant,
-            skip_reason=skip_reason,
+def _away(entry: Entry, first: datetime, now: datetime) -> bool:
+    """Tell whether the schedule was held, or no beat was there, so that its catch-up rule decides."""
+    return bool(entry.held_why) or first < now - LATE
+
+
+def _if_repeated(entry: Entry, upcoming: datetime | None) -> datetime | None:
+    return None if entry.one_off else upcoming
+
+
+@dataclass(slots=True)
+class _Owed:
+    """The instants that a schedule owes, told apart into those to run and those to skip."""
+
+    entry: Entry
+    first: datetime = field(kw_only=True)
+    now: datetime = field(kw_only=True)
+    open: deque[datetime] = field(init=False)
+    """The latest that are not excluded: as many as may be run."""
+    earlier: int = 0
+    """How many more came before those."""
+    earliest: datetime | None = None
+    latest_earlier: datetime | None = None
+    shut: list[Skip] = field(default_factory=list)
+    last: datetime = field(init=False)
+    upcoming: datetime | None = None
+
+    def __post_init__(self) -> None:
+        self.last = self.first
+        self.open = deque()
+
+    def walk(self) -> None:
+        """Go through all instants up to now, and through a blackout that now lies in to its end."""
+        rule, exclusions = self.entry.rule, excluded(self.entry.rule)
+        most = self._most()
+        instant: datetime | None = self.first
+        if exclusions is None:
+            instant = self._leap(most)
+        walked = 0
+        while instant is not None and instant <= self.now and walked < COUNT_LIMIT:
+            reason = exclusions.reason(instant) if exclusions else None
+            if reason:
+                self._shut(instant, reason)
+            else:
+                self._open(instant, most)
+            self.last, walked = instant, walked + 1
+            instant = first_after(rule, instant)
+        if exclusions and self.shut and self.shut[-1].last == self.last:
+            end = exclusions.until(self.last)
+            while instant is not None and end is not None and instant < end and self.shut[-1].count < AHEAD_LIMIT:
+                self._shut(instant, self.shut[-1].reason)
+                self.last = instant
+                instant = first_after(rule, instant)
+        self.upcoming = instant
+
+    def _most(self) -> int:
+        if not _away(self.entry, self.first, self.now):
+            return COUNT_LIMIT
+        most = {Schedule.CatchUp.NONE: 0, Schedule.CatchUp.LATEST: 1}.get(
+            Schedule.CatchUp(self.entry.catch_up), self.entry.catch_up_limit
         )
+        return min(most, 1) if self.entry.one_off else most
 
-    made = [birth(instant, "the job is paused" if entry.job_paused else None) for instant in fires.fire]
-    if fires.missed:
-        first, last, count = fires.missed
-        made.append(
-            birth(
-                first,
-                f"missed: no beat was running at {count} instant{'s' if count > 1 else ''} "
-                f"from {first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC",
+    def _leap(self, most: int) -> datetime | None:
+        """Of an interval, count what need not be walked: a month of seconds is 2.6 million."""
+        every = timetable(self.entry.rule)
+        if most == COUNT_LIMIT or not isinstance(every, Every) or self.first >= self.now - every.period * (most + 2):
+            return self.first
+        end = min(self.now, self.entry.rule.expires or self.now)
+        count = (end - self.first) // every.period - most
+        if count < 1:
+            return self.first
+        self.earlier, self.earliest = count, self.first
+        self.latest_earlier = self.first + every.period * (count - 1)
+        self.last = self.latest_earlier
+        return self.first + every.period * count
+
+    def _open(self, instant: datetime, most: int) -> None:
+        self.open.append(instant)
+        if len(self.open) > most:
+            self._pass_over(self.open.popleft())
+
+    def _pass_over(self, instant: datetime) -> None:
+        self.earliest = self.earliest or instant
+        self.latest_earlier = instant
+        self.earlier += 1
+
+    def _shut(self, instant: datetime, reason: str) -> None:
+        if self.shut and self.shut[-1].reason == reason:
+            before = self.shut.pop()
+            self.shut.append(Skip(first=before.first, last=instant, count=before.count + 1, reason=reason))
+        else:
+            self.shut.append(Skip(first=instant, last=instant, count=1, reason=reason))
+
+    def sorted_out(self) -> Fires:
+        """Return what is run and what is skipped."""
+        entry = self.entry
+        walked_to_now = self.upcoming is None or self.upcoming > self.now
+        if _away(entry, self.first, self.now):
+            while self.open and (not walked_to_now or self.open[0] <= self.now - entry.catch_up_window):
+                self._pass_over(self.open.popleft())
+        fire = tuple(self.open)
+        if entry.one_off and fire:
+            fire, self.upcoming = fire[:1], None
+        skips = list(self.shut)
+        if self.earliest and self.latest_earlier:
+            why = f"it was {entry.held_why}" if entry.held_why else "no beat was running"
+            skips.append(
+                Skip(
+                    first=self.earliest,
+                    last=self.latest_earlier,
+                    count=self.earlier,
+                    reason=f"missed: {why} (catch_up: {entry.catch_up})",
+                )
             )
-        )
-    return made
+        return Fires(fire=fire, skips=tuple(skips), cursor=self.last, upcoming=self.upcoming)
+
+
+def _births(plans: list[tuple[Entry, Fires]]) -> tuple[list[Birth], list[Birth]]:
+    """Return the runs to make, those of limited jobs apart."""
+    free: list[Birth] = []
+    limited: list[Birth] = []
+    for entry, fires in plans:
+        if entry.job_id is None:
+            continue
+        runs = limited if entry.limited else free
+        offset = jitter(entry.id, entry.jitter)
+        for instant in fires.fire:
+            runs.append(
+                Birth(
+                    job_id=entry.job_id,
+                    trigger=Run.Trigger.SCHEDULE,
+                    schedule_id=entry.id,
+                    scheduled_for=instant,
+                    not_before=instant + offset if offset else None,
+                )
+            )
+        free += [_skipped(entry, entry.job_id, skip) for skip in fires.skips]
+    return free, limited
+
+
+def _skipped(entry: Entry, job_id: int, skip: Skip) -> Birth:
+    several = f"{skip.count} instants from {skip.first:%Y-%m-%d %H:%M:%S} to {skip.last:%Y-%m-%d %H:%M:%S} UTC"
+    return Birth(
+        job_id=job_id,
+        trigger=Run.Trigger.SCHEDULE,
+        schedule_id=entry.id,
+        scheduled_for=skip.first,
+        skip_reason=f"{skip.reason}; {several}" if skip.count > 1 else skip.reason,
+        skipped_until=skip.last,
+        skipped_count=skip.count,
+    )
 
 
 def _advance(entry: Entry, fires: Fires) -> Advance:
-    seen = [*fires.fire, *((fires.missed[1],) if fires.missed else ())]
     return Advance(
         id=entry.id,
-        cursor=max(seen),
-        next_fire_at=fires.next_fire_at,
+        cursor=fires.cursor,
+        next_fire_at=_wake(entry, fires.upcoming),
         fired=len(fires.fire),
-        finished=entry.one_off,
+        finished=entry.one_off and bool(fires.fire),
     )
+
+
+def _wake(entry: Entry, instant: datetime | None) -> datetime | None:
+    return None if instant is None else instant + jitter(entry.id, entry.jitter)

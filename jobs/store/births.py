@@ -30,6 +30,11 @@ class Birth:
     priority: int | None = None
     definition_id: int | None = None
     skip_reason: str | None = None
+    skipped_until: datetime | None = None
+    skipped_count: int | None = None
+    """For a skipped run that stands for several instants."""
+    lane: str | None = None
+    """For a job with limits, which are judged where it is set: see `jobs.store.limits`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,65 +45,80 @@ class Born:
     job_id: int
     queue: str
     state: State
+    lane: str | None
+    held: int
 
 
-def job_id(execute: Execute, name: str, *, project: str) -> int | None:
-    """Return the number of a job that has not been deleted, if there is one of that name."""
+def job_id(execute: Execute, name: str, *, project: str) -> tuple[int, bool] | None:
+    """Return the number of a job that has not been deleted, and whether it has limits, if there is such a job."""
     rows = execute(
         """
-        SELECT j.id FROM jobs_job j JOIN jobs_project p ON p.id = j.project_id
+        SELECT j.id, j.limited FROM jobs_job j JOIN jobs_project p ON p.id = j.project_id
         WHERE p.name = %(project)s AND j.name = %(name)s AND j.archived_at IS NULL
         """,
         {"project": project, "name": name},
     )
-    return rows[0][0] if rows else None
+    return (rows[0][0], rows[0][1]) if rows else None
 
 
-# Queue and priority come from the definition the run will be performed by, read in the same statement.
+# Queue and priority come from the definition the run will be performed by, read in the same statement. Arrays cost
+# the database and Python half of what JSON would.
 _CREATE = """
 WITH wanted AS (
-    SELECT row_number() OVER () AS position, i.*
-    FROM jsonb_to_recordset(%(births)s::jsonb) AS i(
-        job_id bigint, trigger text, requested_by text, schedule_id bigint, scheduled_for timestamptz,
-        not_before timestamptz, params jsonb, priority smallint, definition_id bigint, skip_reason text)
+    SELECT * FROM unnest(
+        %(job_id)s::bigint[], %(trigger)s::text[], %(requested_by)s::text[], %(schedule_id)s::bigint[],
+        %(scheduled_for)s::timestamptz[], %(not_before)s::timestamptz[], %(params)s::jsonb[], %(priority)s::smallint[],
+        %(definition_id)s::bigint[], %(skip_reason)s::text[], %(skipped_until)s::timestamptz[],
+        %(skipped_count)s::int[], %(lane)s::text[]) WITH ORDINALITY
+    AS i(job_id, trigger, requested_by, schedule_id, scheduled_for, not_before, params, priority, definition_id,
+        skip_reason, skipped_until, skipped_count, lane, position)
 ), made AS (
     INSERT INTO jobs_run (
         job_id, definition_id, schedule_id, scheduled_for, trigger, requested_by, state, reason, queue, priority,
-        run_at, params, in_process, attempt, handed_back, created_at, finished_at)
+        run_at, params, in_process, attempt, handed_back, created_at, finished_at, skipped_until, skipped_count,
+        lane, held)
     SELECT
         w.job_id, d.id, w.schedule_id, w.scheduled_for, w.trigger, w.requested_by,
         CASE WHEN w.skip_reason IS NOT NULL THEN 'skipped'
              WHEN w.not_before > clock_timestamp() THEN 'scheduled'
              ELSE 'queued' END,
-        coalesce(w.skip_reason, ''), d.content->>'queue',
+        coalesce(w.skip_reason, CASE WHEN w.not_before > clock_timestamp() THEN NULL
+            WHEN j.limited THEN 'waits for its turn under the limits of its job'
+            WHEN q.name IS NOT NULL THEN 'waits for its turn at the rate of its queue' END, ''), d.content->>'queue',
         coalesce(w.priority, (d.content->>'priority')::smallint),
         coalesce(w.not_before, w.scheduled_for, clock_timestamp()), w.params,
         (d.content->>'in_process')::boolean, 0, 0, clock_timestamp(),
-        CASE WHEN w.skip_reason IS NOT NULL THEN clock_timestamp() END
+        CASE WHEN w.skip_reason IS NOT NULL THEN clock_timestamp() END, w.skipped_until, w.skipped_count,
+        CASE WHEN j.limited OR w.lane IS NOT NULL THEN coalesce(w.lane, '') END,
+        CASE WHEN w.skip_reason IS NOT NULL OR w.not_before > clock_timestamp() THEN 0
+             WHEN j.limited OR w.lane IS NOT NULL THEN 2
+             WHEN q.name IS NOT NULL THEN 1
+             ELSE 0 END
     FROM wanted w
     JOIN jobs_job j ON j.id = w.job_id
     JOIN jobs_definition d ON d.id = coalesce(w.definition_id, j.definition_id)
+    LEFT JOIN jobs_queue q ON q.name = d.content->>'queue' AND q.rate <> ''
     ORDER BY w.position
-    ON CONFLICT (schedule_id, scheduled_for) WHERE schedule_id IS NOT NULL DO NOTHING
-    RETURNING id, job_id, queue, state, reason, requested_by, trigger
+    ON CONFLICT DO NOTHING
+    RETURNING id, job_id, queue, state, reason, requested_by, trigger, lane, held
 ), noted AS (
     INSERT INTO jobs_transition (run_id, at, before, after, reason, attempt, actor)
     SELECT id, clock_timestamp(), NULL, state, reason, 0, coalesce(nullif(requested_by, ''), trigger) FROM made
 )
-SELECT id, job_id, queue, state FROM made ORDER BY id
+SELECT id, job_id, queue, state, lane, held FROM made ORDER BY id
 """
 
 
 def create(execute: Execute, births: Sequence[Birth]) -> list[Born]:
-    """Make runs in one statement. An instant of a schedule that has its run already is passed over."""
+    """Make runs in one statement. An instant of a schedule that has its run already is passed over.
+
+    Those of limited jobs wait until `limits.admit` lets them go.
+    """
     if not births:
         return []
-    rows = execute(_CREATE, {"births": json.dumps([_as_json(birth) for birth in births])})
-    return [Born(id=id, job_id=job, queue=queue, state=State(state)) for id, job, queue, state in rows]
-
-
-def _as_json(birth: Birth) -> dict[str, Any]:
-    return {
-        name: value.isoformat() if isinstance(value := getattr(birth, name), datetime) else value
-        for name in birth.__slots__
-    }
+    columns: dict[str, list[Any]] = {name: [getattr(birth, name) for birth in births] for name in Birth.__slots__}
+    columns["params"] = [None if params is None else json.dumps(params) for params in columns["params"]]
+    return [
+        Born(id=id, job_id=job, queue=queue, state=State(state), lane=lane, held=held)
+        for id, job, queue, state, lane, held in execute(_CREATE, columns)
+    ]

@@ -77,11 +77,17 @@ class Settlement:
     """Output chunks were written while it ran and go now."""
 
 
+Lane = tuple[int, str]
+"""A job's number, and the name of one of its lanes."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settled:
     """What one statement did: which settlements were recorded (as which state), and what was claimed."""
 
     recorded: dict[int, State] = field(default_factory=dict)
+    freed: set[Lane] = field(default_factory=set)
+    """Where other runs of limited jobs may go now."""
     claims: list[Claim] = field(default_factory=list)
 
 
@@ -108,7 +114,7 @@ i AS MATERIALIZED (
     FROM i
     WHERE r.id = ANY(%(run_ids)s::bigint[]) AND r.id = i.run_id
         AND r.attempt = i.attempt AND r.claim_token = i.token AND r.state = 'running'
-    RETURNING r.id, r.attempt, r.state, r.reason, r.worker, r.started_at
+    RETURNING r.id, r.attempt, r.state, r.reason, r.worker, r.started_at, r.job_id, r.lane
 ), kept AS (
     INSERT INTO jobs_attempt (
         run_id, number, verdict, reason, exit_code, http_status, error, result, worker, claim_token, started_at,
@@ -130,7 +136,7 @@ best AS MATERIALIZED (
     SELECT id, in_process, row_number() OVER (ORDER BY priority DESC, run_at, id) AS position
     FROM (
         SELECT id, in_process, priority, run_at FROM jobs_run
-        WHERE state = 'queued' AND queue = %(queue)s
+        WHERE state = 'queued' AND held = 0 AND queue = %(queue)s
         ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ) AS line
 ), chosen AS (
@@ -148,12 +154,12 @@ best AS MATERIALIZED (
 )"""
 
 _RECORDED_ROWS = (
-    "SELECT id, state, NULL::int, NULL::int, NULL::bigint, NULL::jsonb, NULL::boolean, "
-    "NULL::timestamptz, NULL::timestamptz, NULL::smallint, NULL::timestamptz FROM settled"
+    "SELECT id, state, NULL::int, NULL::int, job_id, NULL::jsonb, NULL::boolean, "
+    "NULL::timestamptz, NULL::timestamptz, NULL::smallint, NULL::timestamptz, lane FROM settled"
 )
 _CLAIMED_ROWS = (
     "SELECT id, NULL::text, attempt, handed_back, definition_id, params, in_process, scheduled_for, "
-    "started_at, priority, run_at FROM claimed"
+    "started_at, priority, run_at, NULL::text FROM claimed"
 )
 
 _STATEMENTS = {
@@ -194,7 +200,11 @@ def settle_and_claim(
     recorded = {row[0]: State(row[1]) for row in rows if row[1] is not None}
     # RETURNING keeps no order; the order of work is that of the line.
     claimed = sorted((row for row in rows if row[1] is None), key=lambda row: (-row[9], row[10], row[0]))
-    return Settled(recorded=recorded, claims=[_claim(row, request) for row in claimed if request])
+    return Settled(
+        recorded=recorded,
+        freed={(row[4], row[11]) for row in rows if row[1] not in (None, State.QUEUED) and row[11] is not None},
+        claims=[_claim(row, request) for row in claimed if request],
+    )
 
 
 def _claim(row: tuple[Any, ...], request: ClaimRequest) -> Claim:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from jobs.store.claims import Lane
 from jobs.store.session import Execute
 from jobsched.domain.states import State
 
 
-def cancel(execute: Execute, run_ids: Sequence[int], *, actor: str) -> dict[int, State]:
-    """End waiting runs and ask running ones to end. Return each active run's state afterwards.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cancelled:
+    """The state of each run that was active, after the request; and where others may go instead."""
+
+    states: dict[int, State]
+    freed: set[Lane]
+
+
+def cancel(execute: Execute, run_ids: Sequence[int], *, actor: str) -> Cancelled:
+    """End waiting runs and ask running ones to end.
 
     A run missing from the answer had ended before. A running run stays `running` until its attempt is dead.
     """
@@ -27,14 +37,19 @@ def cancel(execute: Execute, run_ids: Sequence[int], *, actor: str) -> dict[int,
                 cancel_requested_at = coalesce(r.cancel_requested_at, clock_timestamp()),
                 cancel_requested_by = coalesce(r.cancel_requested_by, %(actor)s::text)
             FROM target t WHERE r.id = ANY(%(ids)s::bigint[]) AND r.id = t.id
-            RETURNING r.id, t.state AS before, r.state AS after, r.reason, r.attempt
+            RETURNING r.id, t.state AS before, r.state AS after, r.reason, r.attempt, r.job_id, r.lane, r.held
         ), noted AS (
             INSERT INTO jobs_transition (run_id, at, before, after, reason, attempt, actor)
             SELECT id, clock_timestamp(), before, after, reason, attempt, %(actor)s::text
             FROM changed WHERE before <> after
         )
-        SELECT id, after FROM changed
+        SELECT id, after, job_id, lane, held FROM changed
         """,
         {"ids": list(run_ids), "actor": actor},
     )
-    return {id: State(state) for id, state in rows}
+    return Cancelled(
+        states={id: State(state) for id, state, _, _, _ in rows},
+        freed={
+            (job, lane) for _, state, job, lane, held in rows if state == "cancelled" and lane is not None and held < 2
+        },
+    )

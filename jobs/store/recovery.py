@@ -3,33 +3,52 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.store.claims import Claim
+from jobs.store.claims import Claim, Lane
 from jobs.store.session import Execute
 
 
-def promote_due(execute: Execute, *, limit: int) -> dict[str, int]:
-    """Move scheduled runs whose time has come to their queue. Return how many went to each."""
-    return dict(
-        execute(
-            """
-            WITH due AS (
-                SELECT id FROM jobs_run WHERE state = 'scheduled' AND run_at <= clock_timestamp()
-                ORDER BY run_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-            ), moved AS (
-                UPDATE jobs_run SET state = 'queued' WHERE id = ANY(ARRAY(SELECT id FROM due))
-                RETURNING id, queue, attempt
-            ), noted AS (
-                INSERT INTO jobs_transition (run_id, at, before, after, reason, attempt, actor)
-                SELECT id, clock_timestamp(), 'scheduled', 'queued', 'its time has come', attempt, 'beat' FROM moved
-            )
-            SELECT queue, count(*) FROM moved GROUP BY queue
-            """,
-            {"limit": limit},
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Promoted:
+    """Runs whose time has come: how many may be claimed, by queue, and where others wait for their turn."""
+
+    ready: dict[str, int]
+    lanes: set[Lane]
+    queues: set[str]
+    count: int
+
+
+def promote_due(execute: Execute, *, limit: int) -> Promoted:
+    """Move scheduled runs whose time has come to their queue."""
+    rows = execute(
+        """
+        WITH due AS (
+            SELECT id FROM jobs_run WHERE state = 'scheduled' AND run_at <= (SELECT clock_timestamp())
+            ORDER BY run_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        ), moved AS (
+            UPDATE jobs_run r SET state = 'queued', held = CASE
+                WHEN lane IS NOT NULL THEN 2
+                WHEN EXISTS (SELECT FROM jobs_queue q WHERE q.name = r.queue AND q.rate <> '') THEN 1
+                ELSE 0 END
+            WHERE id = ANY(ARRAY(SELECT id FROM due))
+            RETURNING id, queue, attempt, held, job_id, lane
+        ), noted AS (
+            INSERT INTO jobs_transition (run_id, at, before, after, reason, attempt, actor)
+            SELECT id, clock_timestamp(), 'scheduled', 'queued', 'its time has come', attempt, 'beat' FROM moved
         )
+        SELECT queue, held, job_id, lane FROM moved
+        """,
+        {"limit": limit},
+    )
+    return Promoted(
+        ready=Counter(queue for queue, held, _, _ in rows if held == 0),
+        lanes={(job, lane) for _, held, job, lane in rows if held == 2},
+        queues={queue for queue, held, _, _ in rows if held == 1},
+        count=len(rows),
     )
 
 
@@ -87,7 +106,7 @@ def queues_with_work(execute: Execute, queues: Sequence[str]) -> list[str]:
     rows = execute(
         """
         SELECT q FROM unnest(%(queues)s::text[]) AS q
-        WHERE EXISTS (SELECT FROM jobs_run WHERE state = 'queued' AND queue = q)
+        WHERE EXISTS (SELECT FROM jobs_run WHERE state = 'queued' AND held = 0 AND queue = q)
         """,
         {"queues": list(queues)},
     )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from jobs.rules import Rule
@@ -16,6 +15,7 @@ from jobs.store.session import Execute
 class Message:
     """What a PeriodicTask that names a plain Celery task asks to be sent, as its columns say it."""
 
+    name: str
     task: str
     args: str
     kwargs: str
@@ -25,6 +25,9 @@ class Message:
     headers: str
     priority: int | None
     expire_seconds: int | None
+    expires: datetime | None
+    now: datetime
+    """The database's clock: an expiry counts from it, whatever the clock of this host says."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,16 +35,24 @@ class Entry:
     """One schedule, locked until the end of the transaction. `now` is the database's clock."""
 
     id: int
-    name: str
     now: datetime
     next_fire_at: datetime | None
     cursor: datetime
     rule: Rule
-    enabled: bool
     one_off: bool
+    catch_up: str
+    catch_up_window: timedelta
+    catch_up_limit: int
+    jitter: timedelta
+    held_why: str
     job_id: int | None
-    job_paused: bool
-    message: Message
+    last_run_at: datetime | None
+    """Later than `cursor` when another scheduler ran it since."""
+    run_count: int
+    limited: bool
+    """The job has limits that its runs are held to."""
+    message: Message | None
+    """For a schedule that names a plain Celery task."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,74 +68,98 @@ class Advance:
 
 
 _ENTRY = """
-SELECT s.periodic_task_id, t.name, clock_timestamp(), s.next_fire_at, s.cursor, s.anchor,
-    t.start_time, t.expires, t.enabled, t.one_off, s.job_id, coalesce(j.paused, false),
+SELECT s.periodic_task_id, clock_timestamp(), s.next_fire_at, s.cursor,
     c.minute, c.hour, c.day_of_month, c.month_of_year, c.day_of_week, c.timezone,
     i.every, i.period, k.clocked_time, o.event, o.latitude::text, o.longitude::text,
-    t.task, t.args, t.kwargs, t.queue, t.exchange, t.routing_key, t.headers, t.priority, t.expire_seconds
+    s.timetable::text, s.exclusions::text, s.anchor, t.start_time, t.expires,
+    t.one_off, s.catch_up, s.catch_up_window, s.catch_up_limit, s.jitter, s.held_why, s.job_id,
+    t.last_run_at, t.total_run_count, {job}
 FROM jobs_schedule s
 JOIN django_celery_beat_periodictask t ON t.id = s.periodic_task_id
 LEFT JOIN django_celery_beat_crontabschedule c ON c.id = t.crontab_id
 LEFT JOIN django_celery_beat_intervalschedule i ON i.id = t.interval_id
 LEFT JOIN django_celery_beat_clockedschedule k ON k.id = t.clocked_id
 LEFT JOIN django_celery_beat_solarschedule o ON o.id = t.solar_id
-LEFT JOIN jobs_job j ON j.id = s.job_id
 """
+_OF_JOB = _ENTRY.format(job="j.limited") + " JOIN jobs_job j ON j.id = s.job_id"
+_PLAIN = _ENTRY.format(
+    job="t.name, t.task, t.args, t.kwargs, t.queue, t.exchange, t.routing_key, t.headers, t.priority, t.expire_seconds"
+)
+# The clock in a query of its own: an index is searched by what stays the same, and clock_timestamp() does not.
+_DUE = (
+    " WHERE s.next_fire_at <= (SELECT clock_timestamp()) AND NOT s.switched_off AND NOT s.paused "
+    "AND s.job_id IS {} NULL ORDER BY s.next_fire_at LIMIT %(limit)s FOR NO KEY UPDATE OF t, s SKIP LOCKED"
+)
 
 
-def lock_due(execute: Execute, *, of_jobs: bool, limit: int) -> list[Entry]:
-    """Lock due schedules, either those of jobs or those that name plain Celery tasks. Call inside a transaction.
+def lock_due_jobs(execute: Execute, *, limit: int) -> list[Entry]:
+    """Lock due schedules of jobs. Call inside a transaction.
 
     Schedules that another beat holds, or that somebody is editing, are passed over. Both rows are locked here: an
     edit takes the PeriodicTask first and its trigger then ours, and a beat that took them the other way round
     would meet it in a deadlock.
     """
-    rows = execute(
-        _ENTRY + " WHERE s.next_fire_at <= clock_timestamp() AND (s.job_id IS NOT NULL) = %(of_jobs)s "
-        "ORDER BY s.next_fire_at LIMIT %(limit)s FOR NO KEY UPDATE OF t, s SKIP LOCKED",
-        {"of_jobs": of_jobs, "limit": limit},
-    )
-    return [_entry(row) for row in rows]
+    return [_entry(row) for row in execute(_OF_JOB + _DUE.format("NOT"), {"limit": limit})]
+
+
+def lock_due_tasks(execute: Execute, *, limit: int) -> list[Entry]:
+    """Lock due schedules that name plain Celery tasks. See `lock_due_jobs`."""
+    return [_entry(row) for row in execute(_PLAIN + _DUE.format(""), {"limit": limit})]
 
 
 def lock_stale(execute: Execute, *, limit: int) -> list[Entry]:
     """Lock schedules that were made or edited since they were last looked at. Call inside a transaction."""
-    rows = execute(_ENTRY + " WHERE s.stale LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED", {"limit": limit})
+    rows = execute(
+        _ENTRY.format(job="false") + " WHERE s.stale LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED", {"limit": limit}
+    )
     return [_entry(row) for row in rows]
 
 
 def _entry(row: Sequence[Any]) -> Entry:
-    crontab, interval, solar = row[12:18], row[18:20], row[21:24]
     return Entry(
         id=row[0],
-        name=row[1],
-        now=row[2],
-        next_fire_at=row[3],
-        cursor=row[4],
+        now=row[1],
+        next_fire_at=row[2],
+        cursor=row[3],
         rule=Rule(
-            crontab=tuple(crontab) if crontab[0] is not None else None,
-            interval=tuple(interval) if interval[0] is not None else None,
-            clocked=row[20],
-            solar=tuple(solar) if solar[0] is not None else None,
-            anchor=row[5],
-            start_time=row[6],
-            expires=row[7],
+            crontab=tuple(row[4:10]) if row[4] is not None else None,
+            interval=tuple(row[10:12]) if row[10] is not None else None,
+            clocked=row[12],
+            solar=tuple(row[13:16]) if row[13] is not None else None,
+            stored=row[16],
+            exclusions=row[17],
+            anchor=row[18],
+            start_time=row[19],
+            expires=row[20],
         ),
-        enabled=row[8],
-        one_off=row[9],
-        job_id=row[10],
-        job_paused=row[11],
-        message=Message(
-            task=row[24],
-            args=row[25],
-            kwargs=row[26],
-            queue=row[27],
-            exchange=row[28],
-            routing_key=row[29],
-            headers=row[30],
-            priority=row[31],
-            expire_seconds=row[32],
-        ),
+        one_off=row[21],
+        catch_up=row[22],
+        catch_up_window=row[23],
+        catch_up_limit=row[24],
+        jitter=row[25],
+        held_why=row[26],
+        job_id=row[27],
+        last_run_at=row[28],
+        run_count=row[29],
+        limited=row[30] is True,
+        message=_message(row) if len(row) > 31 else None,
+    )
+
+
+def _message(row: Sequence[Any]) -> Message:
+    return Message(
+        name=row[30],
+        task=row[31],
+        args=row[32],
+        kwargs=row[33],
+        queue=row[34],
+        exchange=row[35],
+        routing_key=row[36],
+        headers=row[37],
+        priority=row[38],
+        expire_seconds=row[39],
+        expires=row[20],
+        now=row[1],
     )
 
 
@@ -135,44 +170,81 @@ def advance(execute: Execute, advances: Sequence[Advance]) -> None:
     execute(
         """
         WITH i AS MATERIALIZED (
-            SELECT * FROM jsonb_to_recordset(%(advances)s::jsonb)
-            AS i(id bigint, cursor timestamptz, next_fire_at timestamptz, fired int, finished boolean)
+            SELECT * FROM unnest(
+                %(ids)s::bigint[], %(cursors)s::timestamptz[], %(nexts)s::timestamptz[], %(fired)s::int[],
+                %(finished)s::boolean[]) AS i(id, cursor, next_fire_at, fired, finished)
         ), counted AS (
             UPDATE django_celery_beat_periodictask t SET
-                last_run_at = i.cursor, total_run_count = t.total_run_count + i.fired,
+                last_run_at = least(i.cursor, clock_timestamp()),
+                total_run_count = CASE WHEN i.finished THEN 0 ELSE t.total_run_count + i.fired END,
                 enabled = t.enabled AND NOT i.finished
             FROM i WHERE t.id = ANY(%(ids)s::bigint[]) AND t.id = i.id AND (i.fired > 0 OR i.finished)
         )
-        UPDATE jobs_schedule s SET cursor = i.cursor, next_fire_at = i.next_fire_at, stale = false
+        UPDATE jobs_schedule s SET cursor = i.cursor, next_fire_at = i.next_fire_at, stale = false, held_why = ''
         FROM i WHERE s.periodic_task_id = ANY(%(ids)s::bigint[]) AND s.periodic_task_id = i.id
         """,
         {
             "ids": [a.id for a in advances],
-            "advances": json.dumps(
-                [
-                    {
-                        "id": a.id,
-                        "cursor": a.cursor.isoformat(),
-                        "next_fire_at": a.next_fire_at and a.next_fire_at.isoformat(),
-                        "fired": a.fired,
-                        "finished": a.finished,
-                    }
-                    for a in advances
-                ]
-            ),
+            "cursors": [a.cursor for a in advances],
+            "nexts": [a.next_fire_at for a in advances],
+            "fired": [a.fired for a in advances],
+            "finished": [a.finished for a in advances],
         },
     )
 
 
-def seconds_to_next(execute: Execute) -> float | None:
-    """Return how long until the next schedule or scheduled run is due (negative when overdue), if any is."""
-    [(seconds,)] = execute(
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Agenda:
+    """What there is to do, asked in one statement: idle beats cost next to nothing."""
+
+    stale: bool
+    due_jobs: bool
+    due_tasks: bool
+    due_runs: bool
+    held: bool
+    expired: bool
+    seconds_to_next: float | None
+    """Until the next schedule, waiting run or rated start is due; negative when overdue."""
+
+
+def agenda(execute: Execute) -> Agenda:
+    """Ask what is due now, and how long until something else is."""
+    [row] = execute(
         """
-        SELECT extract(epoch FROM least(
-            (SELECT min(next_fire_at) FROM jobs_schedule WHERE next_fire_at IS NOT NULL),
-            (SELECT min(run_at) FROM jobs_run WHERE state = 'scheduled')
-        ) - clock_timestamp())::double precision
+        WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
+        next AS MATERIALIZED (
+            SELECT
+                (SELECT next_fire_at FROM jobs_schedule
+                 WHERE next_fire_at IS NOT NULL AND NOT switched_off AND NOT paused AND job_id IS NOT NULL
+                 ORDER BY next_fire_at LIMIT 1) AS job,
+                (SELECT next_fire_at FROM jobs_schedule
+                 WHERE next_fire_at IS NOT NULL AND NOT switched_off AND NOT paused AND job_id IS NULL
+                 ORDER BY next_fire_at LIMIT 1) AS task,
+                (SELECT run_at FROM jobs_run WHERE state = 'scheduled' ORDER BY run_at LIMIT 1) AS run,
+                EXISTS (SELECT FROM jobs_run WHERE state = 'queued' AND held = 2)
+                    OR EXISTS (SELECT FROM jobs_run WHERE state = 'queued' AND held = 1) AS held
+        )
+        SELECT
+            EXISTS (SELECT FROM jobs_schedule WHERE stale),
+            job <= now, task <= now, run <= now,
+            held,
+            EXISTS (SELECT FROM jobs_run WHERE state = 'running' AND lease_until < now),
+            extract(epoch FROM least(job, task, run, CASE WHEN held THEN (
+                SELECT min(next_at) FROM (
+                    SELECT next_at FROM jobs_gate WHERE next_at > clock.now
+                    UNION ALL SELECT next_at FROM jobs_queue WHERE next_at > clock.now) AS rated) END
+            ) - now)::double precision
+        FROM clock, next
         """,
         {},
     )
-    return None if seconds is None else float(seconds)
+    stale, due_jobs, due_tasks, due_runs, held, expired, seconds = row
+    return Agenda(
+        stale=stale,
+        due_jobs=bool(due_jobs),
+        due_tasks=bool(due_tasks),
+        due_runs=bool(due_runs),
+        held=held,
+        expired=expired,
+        seconds_to_next=seconds,
+    )

@@ -31,7 +31,7 @@ class HttpExecutor:
     def perform(self, work: Assignment, context: Context) -> Outcome:
         spec = work.spec
         method = required(spec, "method", str, default="GET").upper()
-        url = expand(required(spec, "url", str), work.params)
+        url = expand(required(spec, "url", str), work.all_params)
         headers, body = _headers_and_body(spec)
         expected = _expected(spec)
         try:

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
-from jobsched.callables import resolve
+from jobsched.callables import accepted, resolve
 from jobsched.domain.errors import DoNotRetry, InvalidInput, RetryAfter
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
 from jobsched.executor import Context, required
@@ -26,7 +26,8 @@ class PythonExecutor:
     ends_by_exception: ClassVar[bool] = True
 
     def perform(self, work: Assignment, context: Context) -> Outcome:
-        return invoke(resolve(required(work.spec, "call", str)).function, work.params)
+        function = resolve(required(work.spec, "call", str)).function
+        return invoke(function, accepted(function, work))
 
 
 def perform_in_process(work: Assignment) -> Outcome:
@@ -37,7 +38,7 @@ def perform_in_process(work: Assignment) -> Outcome:
         return Outcome(verdict=Verdict.FAILED, reason=str(error), error="InvalidInput", no_retry=True)
     except Exception as error:  # raised by the callable's module while it was imported
         return _failed(error)
-    outcome = invoke(function, work.params)
+    outcome = invoke(function, accepted(function, work))
     if isinstance(outcome.result, _PLAIN):
         return outcome
     try:

@@ -36,7 +36,7 @@ def test_workers_record_what_ended_during_an_outage_before_leases_are_judged(
     [run] = make_runs()
     claim_next(session, lease_seconds=-1)
     with monkeypatch.context() as outage:
-        outage.setattr(beat, "_STEPS", (away,))
+        outage.setattr(scheduling, "agenda", away)
         scheduler.tick()
 
     scheduler.tick()
@@ -61,6 +61,6 @@ def test_a_beat_that_cannot_do_what_is_due_does_not_spin(
     def unreachable() -> int:
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(beat, "_STEPS", (unreachable,))
+    monkeypatch.setattr(scheduling, "send_due", unreachable)
 
     assert scheduler.tick() >= 0.5

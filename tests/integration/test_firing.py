@@ -12,6 +12,7 @@ from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from jobs.models import Job, Run, Schedule
+from jobs.rules import jitter
 from jobs.services import scheduling
 from jobs.store.session import Session
 
@@ -66,26 +67,73 @@ def test_instants_up_to_a_minute_late_all_fire(every: Callable[..., Schedule]) -
     assert fired() == [("queued", "")] * 4
 
 
-def test_of_instants_missed_for_longer_the_latest_runs_and_the_rest_are_told(every: Callable[..., Schedule]) -> None:
-    every(600, late_seconds=3 * 600 + 300)
+@pytest.mark.parametrize(
+    ("policy", "queued", "skipped"),
+    [
+        ({"catch_up": "none"}, 0, 31),
+        ({"catch_up": "latest"}, 1, 30),
+        ({"catch_up": "all"}, 31, 0),
+        ({"catch_up": "all", "catch_up_limit": 5}, 5, 26),
+        ({"catch_up": "all", "catch_up_window": timedelta(minutes=2)}, 6, 25),
+        ({"catch_up": "latest", "catch_up_window": timedelta(seconds=1)}, 0, 31),
+    ],
+)
+@pytest.mark.parametrize("held", [False, True])
+def test_after_ten_minutes_without_a_beat_each_policy_gives_its_exact_count(
+    every: Callable[..., Schedule], policy: dict[str, object], queued: int, skipped: int, held: bool
+) -> None:
+    schedule = every(20, late_seconds=610)
+    Schedule.objects.filter(pk=schedule.pk).update(**policy, held_why="paused" if held else "")
     scheduling.fire_due()
-    [(skipped, why), (queued, _)] = fired()
-    assert (skipped, queued) == ("skipped", "queued")
-    assert "at 3 instants from" in why
+    assert Run.objects.filter(state="queued").count() == queued
+    told = Run.objects.filter(state="skipped").first()
+    assert (told.skipped_count if told else 0) == skipped
+    if told:
+        first = schedule.next_fire_at
+        assert first is not None
+        assert (told.scheduled_for, told.skipped_until) == (first, first + timedelta(seconds=20 * (skipped - 1)))
+        assert ("it was paused" if held else "no beat was running") in told.reason
+        assert f"{skipped} instants from {first:%Y-%m-%d %H:%M:%S} to" in told.reason
+    assert scheduling.fire_due() == 0
+
+
+def test_what_was_missed_is_counted_the_same_whether_walked_or_reckoned(every: Callable[..., Schedule]) -> None:
+    """A month of seconds is not walked; a crontab is."""
+    schedule = every(1, late_seconds=30 * 86400)
+    first = schedule.next_fire_at
+    scheduling.fire_due()
+    [told, run] = Run.objects.order_by("scheduled_for")
+    assert (told.state, told.scheduled_for, run.state) == ("skipped", first, "queued")
+    assert told.skipped_until == run.scheduled_for - timedelta(seconds=1)
+    assert told.skipped_count == (run.scheduled_for - told.scheduled_for).total_seconds()
+    assert abs((timezone.now() - run.scheduled_for).total_seconds()) < 30
 
 
 def test_what_is_older_than_the_window_is_told_and_not_run(every: Callable[..., Schedule]) -> None:
     every(7 * 86400, late_seconds=2 * 86400)
     scheduling.fire_due()
     [(state, why)] = fired()
-    assert state == "skipped" and "at 1 instant from" in why
+    assert state == "skipped" and why.startswith("missed: no beat was running")
 
 
-def test_a_paused_job_leaves_a_skipped_run(every: Callable[..., Schedule]) -> None:
-    schedule = every()
+def test_a_paused_job_fires_nothing_until_it_is_resumed(every: Callable[..., Schedule]) -> None:
+    schedule = every(10, late_seconds=25)
     Job.objects.filter(pk=schedule.job_id).update(paused=True)
     scheduling.fire_due()
-    assert fired() == [("skipped", "the job is paused")]
+    assert fired() == []
+    Job.objects.filter(pk=schedule.job_id).update(paused=False)
+    scheduling.fire_due()
+    [(skipped, why), (queued, _)] = fired()
+    assert (skipped, queued) == ("skipped", "queued")
+    assert why.startswith("missed: it was paused (catch_up: latest); 2 instants from")
+
+
+def test_an_edit_while_paused_tells_what_was_owed(every: Callable[..., Schedule]) -> None:
+    schedule = every(10, late_seconds=25)
+    Job.objects.filter(pk=schedule.job_id).update(paused=True)
+    IntervalSchedule.objects.update(every=20)
+    [(state, why)] = fired()
+    assert state == "skipped" and "due while it was paused" in why
 
 
 def test_a_one_off_fires_once_and_is_switched_off(every: Callable[..., Schedule]) -> None:
@@ -97,13 +145,37 @@ def test_a_one_off_fires_once_and_is_switched_off(every: Callable[..., Schedule]
 
 
 def test_a_disabled_task_never_fires(every: Callable[..., Schedule]) -> None:
-    schedule = every()
+    every()
     PeriodicTask.objects.update(enabled=False)
     tick()
+    assert fired() == []
+
+
+def test_jitter_is_a_fixed_part_that_shifts_the_fire_and_not_the_instant(every: Callable[..., Schedule]) -> None:
+    schedule = every(600, late_seconds=250)
+    instant = schedule.next_fire_at
+    assert instant is not None
+    Schedule.objects.filter(pk=schedule.pk).update(next_fire_at=None)
+    Schedule.objects.filter(pk=schedule.pk).update(jitter=timedelta(seconds=200))
+    Schedule.objects.filter(pk=schedule.pk).update(cursor=instant - timedelta(seconds=1))
+    scheduling.refresh_edited()
     schedule.refresh_from_db()
-    # The instant that was due when it was switched off is told; none follows.
-    [(state, why)] = fired()
-    assert (state, schedule.next_fire_at) == ("skipped", None) and "was changed" in why
+    assert schedule.next_fire_at is not None
+    offset = schedule.next_fire_at - instant
+    assert offset == jitter(schedule.pk, timedelta(seconds=200))
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT jobs_jitter(%s, '200 s')", [schedule.pk])
+        assert cursor.fetchone() == (offset,)
+    scheduling.fire_due()
+    run = Run.objects.get()
+    assert (run.scheduled_for, run.run_at) == (instant, instant + offset)
+    schedule.refresh_from_db()
+    assert schedule.next_fire_at == instant + timedelta(seconds=600) + offset
+
+
+def test_jitter_spreads_evenly() -> None:
+    offsets = sorted(jitter(number, timedelta(minutes=1)).total_seconds() for number in range(1, 601))
+    assert all(abs(offset - position / 10) < 3 for position, offset in enumerate(offsets))
 
 
 def test_an_edit_never_fires_an_instant_that_lies_before_it(every: Callable[..., Schedule]) -> None:
@@ -121,7 +193,7 @@ def test_start_and_end_are_kept(every: Callable[..., Schedule]) -> None:
     PeriodicTask.objects.update(start_time=start)
     scheduling.refresh_edited()
     schedule.refresh_from_db()
-    assert schedule.next_fire_at == start + timedelta(seconds=10)
+    assert schedule.next_fire_at == start
     PeriodicTask.objects.update(expires=start)
     scheduling.refresh_edited()
     schedule.refresh_from_db()

@@ -35,3 +35,14 @@ def test_everything_has_a_default(tmp_path: Any) -> None:
 def test_what_cannot_work_is_refused(given: dict[str, Any], sentence: str) -> None:
     with override_settings(JOBSCHED=given), pytest.raises(ImproperlyConfigured, match=sentence):
         conf()
+
+
+def test_moments_without_a_zone_are_refused() -> None:
+    with override_settings(USE_TZ=False), pytest.raises(ImproperlyConfigured, match="USE_TZ = True"):
+        conf()
+
+
+def test_another_database_is_refused() -> None:
+    sqlite = {"default": {"ENGINE": "django.db.backends.sqlite3"}}
+    with override_settings(DATABASES=sqlite), pytest.raises(ImproperlyConfigured, match="needs PostgreSQL"):
+        conf()

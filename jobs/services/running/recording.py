@@ -6,9 +6,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
+from jobs import messages
 from jobs.store import claims as store
-from jobs.store.claims import ClaimRequest, Settled, Settlement
+from jobs.store import limits
+from jobs.store.claims import ClaimRequest, Lane, Settled, Settlement
 from jobs.store.session import Execute, Refused
+from jobsched.domain.errors import Unavailable
 from jobsched.domain.outcomes import Verdict
 from jobsched.domain.states import State
 
@@ -18,17 +21,44 @@ logger = logging.getLogger(__name__)
 def settle_and_claim(
     execute: Execute, settlements: Sequence[Settlement], request: ClaimRequest | None, *, actor: str
 ) -> Settled:
-    """Do what the store's function of this name does. A settlement that cannot be stored becomes one that says so."""
+    """Do what the store's function of this name does. A settlement that cannot be stored becomes one that says so.
+
+    Where a run of a limited job ended, the next ones are let go at once.
+    """
+    settled = _settle_and_claim(execute, settlements, request, actor=actor)
+    return _go_on(execute, settled, request, actor=actor) if settled.freed else settled
+
+
+def _go_on(execute: Execute, settled: Settled, request: ClaimRequest | None, *, actor: str) -> Settled:
+    try:
+        ready = limits.admit(execute, settled.freed)
+    except Unavailable as error:
+        logger.warning("runs that wait for their turn not let go, a beat will do so error=%s", error)
+        return settled
+    claims = settled.claims
+    if request and not claims and ready[request.queue]:
+        claims = store.settle_and_claim(execute, [], request, actor=actor).claims
+        ready[request.queue] -= len(claims)
+    messages.hint({queue: runs for queue, runs in ready.items() if runs > 0})
+    return Settled(recorded=settled.recorded, claims=claims)
+
+
+def _settle_and_claim(
+    execute: Execute, settlements: Sequence[Settlement], request: ClaimRequest | None, *, actor: str
+) -> Settled:
     try:
         return store.settle_and_claim(execute, settlements, request, actor=actor)
     except Refused:
         if not settlements:
             raise
     recorded: dict[int, State] = {}
+    freed: set[Lane] = set()
     for settlement in settlements:
-        recorded |= _settle(execute, settlement, actor=actor).recorded
+        alone = _settle(execute, settlement, actor=actor)
+        recorded |= alone.recorded
+        freed |= alone.freed
     claims = store.settle_and_claim(execute, [], request, actor=actor).claims
-    return Settled(recorded=recorded, claims=claims)
+    return Settled(recorded=recorded, freed=freed, claims=claims)
 
 
 def _settle(execute: Execute, settlement: Settlement, *, actor: str) -> Settled:
