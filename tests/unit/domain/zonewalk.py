@@ -97,6 +97,11 @@ class Window:
     zone: str
     around: datetime
 
+    @property
+    def has_change(self) -> bool:
+        tz = ZoneInfo(self.zone)
+        return self.around.astimezone(tz).utcoffset() != (self.around - MINUTE).astimezone(tz).utcoffset()
+
     def __str__(self) -> str:
         return f"{self.zone} around {self.around:%Y-%m-%d %H:%M} UTC"
 
