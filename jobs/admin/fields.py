@@ -107,3 +107,26 @@ class ListField(forms.CharField):
             return bool(list(initial or []) != self.to_python(data))
         except forms.ValidationError:
             return True
+
+
+class LinesField(forms.CharField):
+    """Short values, one a line; empty lines count for nothing."""
+
+    def __init__(self, *, rows: int = 3, **kwargs: Any) -> None:
+        attrs = {"rows": rows, "cols": 50, "class": "js-lines", "spellcheck": "false"}
+        super().__init__(required=False, max_length=TEXT_LIMIT, widget=forms.Textarea(attrs), **kwargs)
+
+    def to_python(self, value: Any) -> Any:
+        return [line.strip() for line in (super().to_python(value) or "").splitlines() if line.strip()]
+
+    def run_validators(self, value: Any) -> None:
+        """Nothing is left to check; JobSpec judges each entry."""
+
+    def validate(self, value: Any) -> None:
+        """Nothing is required."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(str(line) for line in value) if isinstance(value, list | tuple) else value
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool(list(initial or []) != self.to_python(data))

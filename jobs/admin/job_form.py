@@ -24,6 +24,7 @@ from jobsched.domain.errors import InvalidInput
 from jobsched.domain.retry import RetryPolicy
 from jobsched.domain.specs import JobSpec
 
+BESIDE = ("overlap", "concurrency_key", "max_running", "rate", "unique")
 KINDS = {
     "shell": "Shell command",
     "steps": "Steps",
@@ -148,6 +149,33 @@ class JobForm(ScheduleForm):
     retries_statuses = ListField(label="Only HTTP statuses", number=True, help_text="Empty: any.")
     on_lost = forms.ChoiceField(label="When its worker is lost", choices=Job.OnLost.choices, initial=Job.OnLost.RETRY)
 
+    overlap = forms.ChoiceField(
+        label="While another runs",
+        required=False,
+        choices=[("", "Run beside it; with a concurrency key, wait"), *Job.Overlap.choices],
+        help_text="What becomes of a run that is due or requested while another has not ended.",
+    )
+    concurrency_key = forms.CharField(
+        label="Concurrency key",
+        required=False,
+        max_length=200,
+        widget=forms.TextInput({"size": 40, "class": "js-code", "placeholder": "customer-{customer}"}),
+        help_text="A text with parameters. Only runs of the same key count as another.",
+    )
+    max_running = forms.IntegerField(
+        label="At most at once", required=False, help_text="Of its runs, over all workers. Empty: any number."
+    )
+    rate = forms.CharField(
+        label="Rate",
+        required=False,
+        max_length=20,
+        widget=forms.TextInput({"size": 12, "placeholder": "100/m"}),
+        help_text="Starts in a second, minute, hour or day (s, m, h, d), spread evenly. Empty: any.",
+    )
+    unique = forms.BooleanField(
+        label="Unique", required=False, help_text="While one of the same key waits, another request gets that one."
+    )
+
     def __init__(
         self,
         data: Any = None,
@@ -201,6 +229,7 @@ class JobForm(ScheduleForm):
             name: data[name]
             for name in ("name", "description", "paused", "params", "env", "queue", "priority", "on_lost")
         }
+        keys |= {name: data[name] for name in BESIDE if data[name] not in (None, "")}
         if data["timeout"]:
             keys["timeout"] = None if data["timeout"] == NO_LIMIT else data["timeout"]
         if data["grace"]:
@@ -280,12 +309,12 @@ class JobForm(ScheduleForm):
         """Put a problem of the spec beside the field that holds its key."""
         key, *rest = [str(part) for part in loc] or [""]
         field, inner = key, rest
-        if key in ("http", "retries") and rest:
+        if key in ("http", "retries", "catch_up") and rest:
             field, inner = f"{key}_{rest[0]}", rest[1:]
         elif key == "schedule":
             field = self.cleaned_data.get("when", "cron")
         if field not in self.fields:
-            field, inner = {"http": "http_url", "retries": "retries_max"}.get(key, ""), rest
+            field, inner = {"http": "http_url", "retries": "retries_max", "catch_up": "catch_up"}.get(key, ""), rest
         where = _inside(inner)
         self.add_error(field or None, f"{where}: {message}" if where else message)
 
@@ -316,6 +345,7 @@ def initial_of(job: Job) -> dict[str, Any]:
     shown["timeout"] = NO_LIMIT if job.timeout is None else durations.to_text(job.timeout)
     shown["grace"] = durations.to_text(job.grace)
     shown |= {key: manifest[key] for key in ("run", "call", "task", "args") if key in manifest}
+    shown |= {name: manifest[name] for name in BESIDE if name in manifest}
     if "steps" in manifest:
         shown["steps"] = as_text(manifest["steps"], sort=False)
     if "http" in manifest:

@@ -13,7 +13,26 @@ from jobs.services import definitions
 
 FIELDSETS = (
     (None, {"fields": (("project", "name"), "description", "paused")}),
-    ("Schedule", {"fields": ("when", "cron", "every", "at", "timezone", "run_once"), "classes": ("js-schedule",)}),
+    (
+        "Schedule",
+        {
+            "fields": (
+                "when",
+                "cron",
+                "every",
+                "rrule",
+                "at",
+                "timezone",
+                "run_once",
+                ("start", "end"),
+                ("catch_up", "catch_up_window", "catch_up_limit"),
+                "jitter",
+                "exclude",
+                "blackout",
+            ),
+            "classes": ("js-schedule",),
+        },
+    ),
     ("What to do", {"fields": ("kind",), "classes": ("js-kinds",)}),
     ("Shell command", {"fields": ("run",), "classes": ("js-only", "js-for-shell")}),
     ("Steps", {"fields": ("steps",), "classes": ("js-only", "js-for-steps")}),
@@ -36,6 +55,7 @@ FIELDSETS = (
     ("Celery task", {"fields": ("task", "args"), "classes": ("js-only", "js-for-celery")}),
     ("Parameters and environment", {"fields": ("params", "env")}),
     ("Queue and limits", {"fields": (("queue", "priority"), ("timeout", "grace"))}),
+    ("Beside each other", {"fields": ("overlap", "concurrency_key", ("max_running", "rate"), "unique")}),
     (
         "Retries",
         {

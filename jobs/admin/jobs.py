@@ -10,13 +10,13 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from jobs.admin import job_page, preview
 from jobs.admin.badges import NOTHING, kind_badge, moment, state_badge
+from jobs.admin.fire_views import FireViews
 from jobs.admin.job_form import JobForm
 from jobs.admin.job_list import ArchivedFilter, OwnProjectFilter
 from jobs.admin.run_list import QueueFilter
@@ -28,7 +28,7 @@ from jobsched.domain.errors import InvalidInput, JobschedError
 
 
 @admin.register(Job)
-class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run time
+class JobAdmin(FireViews):
     """A job and its schedule are one form. Saving, deleting and the verbs are services; here they are named."""
 
     list_display = ("name_shown", "kind_shown", "words", "next_fire", "last_run", "queue", "priority")
@@ -71,10 +71,6 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return (obj is None or obj.archived_at is None) and super().has_delete_permission(request, obj)
-
-    def has_operate_permission(self, request: HttpRequest) -> bool:
-        """Run now, pause and resume."""
-        return request.user.has_perm("jobs.change_job")
 
     # The list.
 
@@ -174,6 +170,7 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
         )
         context["manifest"] = job_page.manifest_text(obj) if obj else ""
         context["may_operate"] = obj is not None and self.has_operate_permission(request) and obj.archived_at is None
+        context["scheduled"] = obj is not None and getattr(obj, "schedule", None) is not None
         context["subtitle"] = None
         if obj:
             context["title"] = f"{obj.name}"
@@ -237,16 +234,14 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
                 form.add_error(None, str(error))
             else:
                 return self._requested(request, chosen, made)
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": f"Run {chosen[0].name} now" if len(chosen) == 1 else f"Run {len(chosen)} jobs now",
-            "chosen": chosen,
-            "defaults": job_page.params_text(chosen[0]) if len(chosen) == 1 else "",
-            "form": form,
-            "media": self.media,
-        }
-        return TemplateResponse(request, "admin/jobs/job/run_now.html", context)
+        return self.page(
+            request,
+            "run_now",
+            title=f"Run {chosen[0].name} now" if len(chosen) == 1 else f"Run {len(chosen)} jobs now",
+            chosen=chosen,
+            defaults=job_page.params_text(chosen[0]) if len(chosen) == 1 else "",
+            form=form,
+        )
 
     def _requested(self, request: HttpRequest, chosen: list[Job], made: list[Run]) -> HttpResponse:
         if len(made) == 1:
@@ -307,12 +302,5 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
         job = get_object_or_404(Job.objects.select_related("project"), pk=job_id)
         if not self.has_view_permission(request, job):
             raise PermissionDenied
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": f"Definitions of {job.name}",
-            "job": job,
-            "media": self.media,
-            **job_page.versions(job, before=request.GET.get("before", "")),
-        }
-        return TemplateResponse(request, "admin/jobs/job/definitions.html", context)
+        shown = job_page.versions(job, before=request.GET.get("before", ""))
+        return self.page(request, "definitions", title=f"Definitions of {job.name}", job=job, **shown)

@@ -1,15 +1,13 @@
-"""The schedule in words and its next five instants, before and after saving."""
+"""The schedule in words, its next instants and what is in their way, before and after saving."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.http import JsonResponse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from pydantic import ValidationError
 
 from jobs.admin.schedule_form import ScheduleForm
@@ -25,27 +23,26 @@ class Shown:
     """A schedule as a page shows it: `wrong` when the words say why it cannot be."""
 
     words: str
-    fires: list[str]
+    fires: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    """Instants before the last of `fires` that are excluded, each with the reason."""
+    warnings: list[str] = field(default_factory=list)
+    """Instants that clock changes move, a sentence each."""
     wrong: bool = False
-
-    @property
-    def items(self) -> list[SafeString]:
-        return [format_html("<li>{}</li>", fire) for fire in self.fires]
 
 
 def answer(data: Any) -> JsonResponse:
     """Answer what the schedule's fields of a form mean. What is wrong with them is part of the answer."""
     form = ScheduleForm(data)
     form.is_valid()
-    shown = of_form(form)
-    return JsonResponse({"words": shown.words, "fires": shown.fires, "wrong": shown.wrong})
+    return JsonResponse(asdict(of_form(form)))
 
 
 def of_form(form: ScheduleForm) -> Shown:
     """Return what a filled-in form's schedule means, whatever else stands in the form."""
-    for field in ScheduleForm.base_fields:
-        if field in form.errors:
-            return _wrong(f"{form.fields[field].label}: {form.errors[field][0]}")
+    for name in ScheduleForm.base_fields:
+        if name in form.errors:
+            return _wrong(f"{form.fields[name].label}: {form.errors[name][0]}")
     keys = form.schedule_keys()
     try:
         spec = JobSpec.model_validate({"name": "preview", "run": "true", **keys})
@@ -60,16 +57,21 @@ def of_form(form: ScheduleForm) -> Shown:
 def of_job(job: Job | None) -> Shown:
     """Return what a saved job's schedule means."""
     if job is None or job.pk is None:
-        return Shown(words="Only on request.", fires=[])
+        return Shown(words="Only on request.")
     return _shown(definitions.preview_of(job), zone=definitions.manifest(job).get("timezone", "UTC"))
 
 
 def _shown(found: definitions.Preview, *, zone: str) -> Shown:
-    return Shown(words=sentence(found.words), fires=[_clock(at, zone) for at in found.fires])
+    return Shown(
+        words=sentence(found.words),
+        fires=[_clock(at, zone) for at in found.fires],
+        skipped=[f"{_clock(skipped.at, zone)}: {skipped.reason}" for skipped in found.skipped],
+        warnings=[sentence(warned.sentence) for warned in found.warnings],
+    )
 
 
 def _wrong(words: str) -> Shown:
-    return Shown(words=words, fires=[], wrong=True)
+    return Shown(words=words, wrong=True)
 
 
 def _clock(at: datetime, zone: str) -> str:

@@ -125,6 +125,13 @@ def _facts(view: reading.RunView) -> list[tuple[str, Any]]:
     ]
     if run.scheduled_for:
         facts.append(("Due", moment(run.scheduled_for)))
+    if run.skipped_until and run.skipped_count and run.skipped_count > 1:
+        stands_for = format_html("{} instants, up to {}", run.skipped_count, moment(run.skipped_until))
+        facts.append(("Stands for", stands_for))
+    if run.state == State.QUEUED and run.held:
+        facts.append(("Held", run.get_held_display()))
+    if run.lane:
+        facts.append(("Lane", printable(run.lane)))
     facts.append(("Created", moment(run.created_at)))
     if run.state == State.SCHEDULED:
         facts.append(("Not before", moment(run.run_at)))

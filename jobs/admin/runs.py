@@ -135,7 +135,10 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
 
     @admin.display(description="due")
     def due(self, run: Run) -> SafeString | str:
-        return moment(run.scheduled_for or run.run_at)
+        at = moment(run.scheduled_for or run.run_at)
+        if not run.skipped_count or run.skipped_count == 1:
+            return at
+        return format_html('{}<div class="quiet">and {} more</div>', at, run.skipped_count - 1)
 
     @admin.display(description="took")
     def took(self, run: Run) -> str:

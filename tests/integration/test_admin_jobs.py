@@ -14,8 +14,10 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils.html import escape
 
 from jobs.admin.job_form import JobForm, initial_of
+from jobs.admin.schedule_form import ScheduleForm
 from jobs.models import Definition, Job, Project, Run, Schedule
 from jobs.services import control, definitions
 from jobsched.domain.specs import JobSpec
@@ -188,6 +190,19 @@ def test_limits_retries_and_schedule_are_saved_together(admin_client: Client, de
             }
         },
         {"retries": 2, "queue": "default", "priority": 0},
+        {"schedule": "30 2 L * *", "timezone": "Europe/Berlin", "start": "2026-01-01 00:00", "end": "2999-01-01 00:00"},
+        {"schedule": "RRULE:FREQ=MONTHLY;BYDAY=2TU;BYHOUR=9", "run_once": True},
+        {"schedule": "DTSTART:20260101T090000\nRRULE:FREQ=DAILY;INTERVAL=2", "timezone": "Asia/Tokyo"},
+        {"schedule": "1h", "start": "2999-10-27T00:30:00Z", "exclude": ["12-25"], "timezone": "Europe/Berlin"},
+        {
+            "schedule": "15m",
+            "catch_up": {"policy": "all", "window": "2h", "limit": 7},
+            "jitter": "1m30s",
+            "exclude": ["2026-12-24..2027-01-02", "05-01"],
+            "blackout": ["22:00-06:00", "sat,sun"],
+        },
+        {"overlap": "replace", "concurrency_key": "customer-{customer}", "max_running": 3, "rate": "100/m"},
+        {"overlap": "skip", "unique": True},
     ],
     ids=lambda keys: "-".join(keys),
 )
@@ -239,6 +254,28 @@ def test_saving_an_untouched_form_changes_nothing(
         ({"retries_max": "1", "retries_backoff": "often"}, "retries_backoff", "duration"),
         ({"retries_backoff": "5s"}, "retries_max", "Say how many"),
         ({"retries_max": "1", "retries_exit_codes": "300"}, "retries_exit_codes", "255"),
+        ({"when": "rrule", "rrule": " "}, "rrule", "Write a rule"),
+        ({"when": "rrule", "rrule": "RRULE:FREQ=SOMETIMES"}, "rrule", "FREQ must be one of"),
+        ({"when": "every", "every": "1h", "start": "tomorrow"}, "start", "not a moment"),
+        (
+            {"when": "every", "every": "1h", "start": "2026-02-01 00:00", "end": "2026-01-01 00:00"},
+            "end",
+            "not after the start",
+        ),
+        (
+            {"when": "cron", "cron": "0 2 * * *", "timezone": "Europe/Berlin", "start": "2027-03-28 02:30"},
+            "start",
+            "does not exist in Europe/Berlin",
+        ),
+        ({"when": "every", "every": "1h", "catch_up_window": "0s"}, "catch_up_window", "longer"),
+        ({"when": "every", "every": "1h", "catch_up_limit": "0"}, "catch_up_limit", "least is 1"),
+        ({"when": "every", "every": "1h", "jitter": "2d"}, "jitter", "too long"),
+        ({"when": "every", "every": "1h", "exclude": "12-25\nxmas"}, "exclude", "entry 2"),
+        ({"when": "every", "every": "1h", "blackout": "25:00-26:00"}, "blackout", "entry 1"),
+        ({"max_running": "0"}, "max_running", "least is 1"),
+        ({"rate": "often"}, "rate", "not a rate"),
+        ({"concurrency_key": "customer-{"}, "concurrency_key", "customer-{"),
+        ({"concurrency_key": "customer-{customer}", "overlap": "allow"}, "concurrency_key", "keeps runs apart"),
     ],
 )
 def test_what_is_wrong_stands_beside_its_field(
@@ -275,7 +312,15 @@ def test_preview_tells_the_schedule_in_words_and_five_fires(admin_client: Client
 
 
 @pytest.mark.parametrize(
-    "asked", [{"when": "cron", "cron": "61 * * * *"}, {"when": "cron", "cron": ""}, {"when": "?"}, {}]
+    "asked",
+    [
+        {"when": "cron", "cron": "61 * * * *"},
+        {"when": "cron", "cron": ""},
+        {"when": "every", "every": "1h", "exclude": "xmas"},
+        {"when": "every", "every": "1h", "catch_up": "some"},
+        {"when": "?"},
+        {},
+    ],
 )
 def test_preview_says_what_is_wrong(asked: dict[str, str], admin_client: Client) -> None:
     answer = admin_client.post(PREVIEW, {"timezone": "UTC", **asked}).json()
@@ -289,6 +334,67 @@ def test_preview_is_for_staff_who_may_edit(viewer: Client, admin_user: User) -> 
     strict.force_login(admin_user)
     assert strict.post(PREVIEW, {"when": "request"}).status_code == 403
     assert strict.get(PREVIEW).status_code == 405
+
+
+def test_preview_shows_what_is_skipped_and_why(admin_client: Client) -> None:
+    asked = {"when": "every", "every": "6h", "blackout": "00:00-12:00", "timezone": "Europe/Berlin"}
+    answer = admin_client.post(PREVIEW, asked).json()
+    assert len(answer["fires"]) == 5
+    assert answer["skipped"] and all(
+        line.endswith("blackout 00:00-12:00 (Europe/Berlin)") for line in answer["skipped"]
+    )
+
+
+def test_preview_warns_of_what_a_clock_change_moves(admin_client: Client, default_project: Project) -> None:
+    asked = {"when": "cron", "cron": "30 2 * * *", "timezone": "Europe/Berlin"}
+    answer = admin_client.post(PREVIEW, asked).json()
+    assert len(answer["warnings"]) >= 2
+    job = _make(schedule="30 2 * * *", timezone="Europe/Berlin")
+    page = admin_client.get(f"{LIST}{job.pk}/change/").content.decode()
+    assert all(escape(warning) in page for warning in answer["warnings"])
+    assert admin_client.post(PREVIEW, {**asked, "timezone": "UTC"}).json()["warnings"] == []
+
+
+def test_limits_beside_each_other_and_policies_are_saved(admin_client: Client, default_project: Project) -> None:
+    sent = _filled(
+        default_project,
+        when="every",
+        every="15m",
+        catch_up="all",
+        catch_up_window="2h",
+        catch_up_limit="7",
+        jitter="90s",
+        exclude="12-25\r\n\r\n 12-26 ",
+        blackout="22:00-06:00",
+        timezone="Europe/Berlin",
+        overlap="skip",
+        max_running="3",
+        rate="100/m",
+        unique="on",
+    )
+    response = admin_client.post(ADD, sent)
+    assert response.status_code == 302, response.context["adminform"].form.errors
+    job = control.find("Nightly")
+    assert (job.overlap, job.max_running, job.rate, job.unique_waiting) == ("skip", 3, "100/m", True)
+    schedule = Schedule.objects.get(job=job)
+    assert (schedule.catch_up, schedule.catch_up_window, schedule.catch_up_limit) == ("all", timedelta(hours=2), 7)
+    assert schedule.jitter == timedelta(seconds=90)
+    assert schedule.exclusions == {
+        "exclude": ["12-25", "12-26"],
+        "blackout": ["22:00-06:00"],
+        "timezone": "Europe/Berlin",
+    }
+
+
+def test_a_moment_that_comes_twice_is_shown_with_its_offset() -> None:
+    shown = ScheduleForm.initial_from(
+        {"schedule": "1h", "timezone": "Europe/Berlin", "start": "2027-10-31 01:30+00:00"}
+    )
+    assert shown["start"] == "2027-10-31 02:30:00+01:00"
+    shown = ScheduleForm.initial_from(
+        {"schedule": "1h", "timezone": "Europe/Berlin", "start": "2027-10-30 01:30+00:00"}
+    )
+    assert shown["start"] == "2027-10-30 03:30:00"
 
 
 def test_the_saved_form_shows_its_preview(admin_client: Client, default_project: Project) -> None:

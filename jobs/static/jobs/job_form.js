@@ -3,12 +3,19 @@
    Without this script every field is shown, and the preview is that of the saved form. */
 (() => {
     const PAUSE_BEFORE_FETCH_MS = 250;
-    const SCHEDULE_FIELDS = ["when", "cron", "every", "at", "timezone", "run_once"];
+    const REPEATED = ["cron", "every", "rrule"];
+    const SCHEDULED = [...REPEATED, "at"];
+    const SHOWN_FOR = {
+        ...Object.fromEntries(SCHEDULED.map((name) => [name, [name]])),
+        ...Object.fromEntries(["run_once", "start"].map((name) => [name, REPEATED])),
+        ...Object.fromEntries(["timezone", "catch_up", "jitter", "exclude", "blackout"].map((name) => [name, SCHEDULED])),
+    };
     const form = document.getElementById("job_form");
     const preview = document.getElementById("js-preview");
     if (!form || !preview) {
         return;
     }
+    const schedule = form.querySelector("fieldset.js-schedule");
 
     const chosen = (name) => (form.querySelector(`input[name="${name}"]:checked`) || {}).value;
     const row = (name) => form.querySelector(`.form-row.field-${name}`);
@@ -18,33 +25,35 @@
             fieldset.classList.toggle("js-off", !fieldset.classList.contains(`js-for-${chosen("kind")}`));
         }
         const when = chosen("when");
-        for (const name of ["cron", "every", "at"]) {
-            row(name).classList.toggle("js-off", when !== name);
+        for (const [name, whens] of Object.entries(SHOWN_FOR)) {
+            row(name).classList.toggle("js-off", !whens.includes(when));
         }
-        row("timezone").classList.toggle("js-off", when !== "cron" && when !== "at");
-        row("run_once").classList.toggle("js-off", when !== "cron" && when !== "every");
     };
 
     const words = preview.querySelector(".js-words");
-    const list = preview.querySelector("ol");
     const button = preview.querySelector("button");
     let latest = 0;
 
     const show = (answer) => {
         words.textContent = answer.words;
         words.classList.toggle("js-wrong", answer.wrong);
-        list.replaceChildren(...answer.fires.map((fire) => {
-            const item = document.createElement("li");
-            item.textContent = fire;
-            return item;
-        }));
+        for (const name of ["fires", "skipped", "warnings"]) {
+            const part = preview.querySelector(`.js-${name}`);
+            const lines = answer[name] || [];
+            part.classList.toggle("js-off", lines.length === 0);
+            (part.querySelector("ul") || part).replaceChildren(...lines.map((line) => {
+                const item = document.createElement("li");
+                item.textContent = line;
+                return item;
+            }));
+        }
     };
 
     const ask = async () => {
         const mine = ++latest;
         const body = new URLSearchParams();
         for (const [name, value] of new FormData(form)) {
-            if (SCHEDULE_FIELDS.includes(name)) {
+            if (schedule.querySelector(`[name="${name}"]`)) {
                 body.append(name, value);
             }
         }
@@ -60,9 +69,9 @@
             });
             answer = response.ok
                 ? await response.json()
-                : {words: "There is no preview now: the server refused it. Are you still signed in?", fires: [], wrong: true};
+                : {words: "There is no preview now: the server refused it. Are you still signed in?", wrong: true};
         } catch {
-            answer = {words: "There is no preview now: the server could not be reached.", fires: [], wrong: true};
+            answer = {words: "There is no preview now: the server could not be reached.", wrong: true};
         }
         if (mine === latest) {
             preview.classList.remove("js-stale");
@@ -72,7 +81,7 @@
 
     let timer;
     const askSoon = (event) => {
-        if (SCHEDULE_FIELDS.includes(event.target.name)) {
+        if (schedule.contains(event.target)) {
             clearTimeout(timer);
             timer = setTimeout(ask, PAUSE_BEFORE_FETCH_MS);
         }
