@@ -8,14 +8,13 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from django.db import transaction
 
 from jobs import messages
 from jobs.conf import conf
 from jobs.store import claims, limits, recovery
 from jobs.store.claims import Settlement
 from jobs.store.recovery import Expired
-from jobs.store.session import django_connection
+from jobs.store.session import django_connection, short_transaction
 from jobsched.domain.content import Content
 from jobsched.domain.outcomes import Outcome, Verdict
 from jobsched.domain.retry import RetryDecision, decide
@@ -46,7 +45,7 @@ def admit() -> None:
 
 def reap(*, unit: Callable[[], float] = random.random) -> int:
     """End attempts whose lease has expired, and retry or fail their runs. Return how many."""
-    with transaction.atomic():
+    with short_transaction():
         expired = recovery.lock_expired(django_connection, limit=REAP_BATCH)
         now = datetime.now(UTC)
         settled = claims.settle_and_claim(

@@ -16,7 +16,7 @@ from jobs.rules import excluded, first_after, jitter, timetable
 from jobs.store import births, limits, schedules
 from jobs.store.births import Birth
 from jobs.store.schedules import Advance, Agenda, Entry
-from jobs.store.session import django_connection
+from jobs.store.session import django_connection, short_transaction, still_here
 from jobsched.domain.states import State
 from jobsched.domain.timetables import Every
 
@@ -32,6 +32,10 @@ LATE: Final = timedelta(minutes=1)
 """When the oldest instant a schedule owes is later than this, no beat was there: its catch-up rule decides."""
 COUNT_LIMIT: Final = 1_000_000
 """At most so many missed instants are walked at once. Those beyond are for the next tick."""
+SIGN_EACH: Final = 10_000
+"""So many instants are walked in a moment."""
+PUBLISH_SECONDS: Final = 15
+"""A broker may take its time to confirm a batch."""
 AHEAD_LIMIT: Final = 10_000
 """At most so many instants of a blackout are told in one skipped run."""
 
@@ -65,7 +69,7 @@ def agenda() -> Agenda:
 
 def refresh_edited(*, limit: int = BATCH) -> int:
     """Work out the next instant of schedules that were made or edited. Return how many there were."""
-    with transaction.atomic():
+    with short_transaction():
         entries = schedules.lock_stale(django_connection, limit=limit)
         schedules.advance(
             django_connection,
@@ -75,6 +79,7 @@ def refresh_edited(*, limit: int = BATCH) -> int:
 
 
 def _first(entry: Entry) -> datetime | None:
+    still_here()
     # A one-off of django-celery-beat that has run and was not switched off yet; stock beat does so a tick later.
     over = entry.one_off and entry.job_id is None and entry.run_count > 0
     return None if over else first_after(entry.rule, entry.cursor)
@@ -85,7 +90,7 @@ def fire_due(*, limit: int = BATCH) -> int:
 
     Return how many schedules were due. No broker is needed.
     """
-    with transaction.atomic():
+    with short_transaction():
         entries = schedules.lock_due_jobs(django_connection, limit=limit)
         if not entries:
             return 0
@@ -113,7 +118,7 @@ def send_due(*, limit: int = SEND_BATCH) -> int:
     Sent before the commit: if the broker refuses, the rollback keeps the instants due and the next tick tries
     again. A message may so be sent twice, and is never lost. Raises what the broker's connection raises.
     """
-    with transaction.atomic():
+    with short_transaction(frozen_seconds=PUBLISH_SECONDS):
         entries = schedules.lock_due_tasks(django_connection, limit=limit)
         plans = [(entry, due(entry)) for entry in entries]
         schedules.advance(django_connection, [_advance(entry, fires) for entry, fires in plans])
@@ -137,6 +142,7 @@ def send_due(*, limit: int = SEND_BATCH) -> int:
 
 def due(entry: Entry) -> Fires:
     """Decide what becomes of the instants that a schedule owes up to now."""
+    still_here()
     offset = jitter(entry.id, entry.jitter)
     if entry.next_fire_at is None:
         raise ValueError(f"schedule {entry.id} is not due")
@@ -202,6 +208,8 @@ class _Owed:
             else:
                 self._open(instant, most)
             self.last, walked = instant, walked + 1
+            if walked % SIGN_EACH == 0:
+                still_here()
             instant = first_after(rule, instant)
         if exclusions and self.shut and self.shut[-1].last == self.last:
             end = exclusions.until(self.last)

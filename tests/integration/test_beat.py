@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -13,10 +17,11 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from jobs import beat
 from jobs.beat import JobScheduler
-from jobs.models import Run, Schedule
+from jobs.models import Job, Run, Schedule
 from jobs.services import scheduling
 from jobs.store.session import Session
 from tests.integration.conftest import claim_next
+from tests.processes import wait_for
 
 
 @pytest.fixture
@@ -47,6 +52,28 @@ def test_workers_record_what_ended_during_an_outage_before_leases_are_judged(
     scheduler.tick()
     run.refresh_from_db()
     assert run.state == "scheduled"
+
+
+def test_a_beat_that_is_frozen_in_the_middle_of_firing_holds_up_nobody(
+    make_job: Callable[..., Job], process_env: dict[str, str]
+) -> None:
+    every = IntervalSchedule.objects.create(every=1, period="hours")
+    for number in range(3):
+        row = PeriodicTask.objects.create(name=f"j{number}", task="x", interval=every)
+        Schedule.objects.filter(pk=row.pk).update(job=make_job(f"j{number}"))
+    scheduling.refresh_edited()
+    Schedule.objects.update(next_fire_at=timezone.now())
+    frozen = subprocess.Popen([sys.executable, "-m", "tests.integration.frozen_beat"], env=process_env)
+    try:
+        os.waitpid(frozen.pid, os.WUNTRACED)  # it stands still now, its rows locked
+        assert scheduling.fire_due() == 0
+
+        wait_for(scheduling.fire_due, timeout=30, what="the release of the frozen beat's schedules")
+        assert Run.objects.count() == 3
+    finally:
+        os.kill(frozen.pid, signal.SIGCONT)
+        assert frozen.wait(timeout=30) != 0
+    assert Run.objects.count() == 3
 
 
 def test_a_beat_that_cannot_do_what_is_due_does_not_spin(

@@ -277,3 +277,68 @@ def _next(row: PeriodicTask) -> datetime | None:
 def _let_pass(row: PeriodicTask) -> None:
     past = timezone.now() - timedelta(seconds=5)
     Schedule.objects.filter(pk=row.pk).update(next_fire_at=past)
+
+
+def excluding(schedule: Schedule, **given: object) -> None:
+    """Give a schedule exclusions, and keep its place."""
+    before = Schedule.objects.get(pk=schedule.pk)
+    Schedule.objects.filter(pk=schedule.pk).update(next_fire_at=None)
+    Schedule.objects.filter(pk=schedule.pk).update(exclusions={"timezone": "UTC", **given})
+    Schedule.objects.filter(pk=schedule.pk).update(next_fire_at=before.next_fire_at, cursor=before.cursor, stale=False)
+
+
+def test_a_blackout_becomes_one_skipped_run_at_its_first_instant(every: Callable[..., Schedule]) -> None:
+    schedule = every(60, late_seconds=5)
+    instant = schedule.next_fire_at
+    assert instant is not None
+    start, end = (instant - timedelta(minutes=1), instant + timedelta(minutes=10, seconds=30))
+    excluding(schedule, blackout=[f"{start:%Y-%m-%d %H:%M}..{end:%Y-%m-%d %H:%M}"])
+    assert scheduling.fire_due() == 1
+    run = Run.objects.get()
+    schedule.refresh_from_db()
+    assert schedule.next_fire_at is not None
+    count = (schedule.next_fire_at - instant) // timedelta(minutes=1)
+    assert count in (10, 11)  # the window is given in whole minutes
+    assert (run.state, run.scheduled_for, run.skipped_count) == ("skipped", instant, count)
+    assert run.skipped_until == schedule.cursor == schedule.next_fire_at - timedelta(minutes=1)
+    assert run.reason.startswith("blackout") and f"{count} instants from" in run.reason
+
+
+def test_an_excluded_day_is_skipped_with_its_reason(every: Callable[..., Schedule]) -> None:
+    schedule = every(86400, late_seconds=5)
+    assert schedule.next_fire_at is not None
+    excluding(schedule, exclude=[f"{schedule.next_fire_at:%m-%d}"])
+    scheduling.fire_due()
+    [(state, why)] = fired()
+    assert state == "skipped" and why.startswith("excluded")
+    schedule.refresh_from_db()
+    assert schedule.next_fire_at is not None and schedule.next_fire_at > timezone.now()
+
+
+def test_a_one_off_that_is_excluded_fires_at_the_next_instant(every: Callable[..., Schedule]) -> None:
+    schedule = every(86400, late_seconds=5, one_off=True)
+    assert schedule.next_fire_at is not None
+    excluding(schedule, exclude=[f"{schedule.next_fire_at:%Y-%m-%d}"])
+    scheduling.fire_due()
+    schedule.refresh_from_db()
+    assert [state for state, _ in fired()] == ["skipped"]
+    assert schedule.next_fire_at is not None and PeriodicTask.objects.get().enabled
+
+
+def test_exclusions_that_cannot_be_read_exclude_nothing(every: Callable[..., Schedule]) -> None:
+    excluding(every(60, late_seconds=5), blackout=["what?"])
+    scheduling.fire_due()
+    assert fired() == [("queued", "")]
+
+
+def test_a_season_of_minutes_is_counted_without_losing_the_session(every: Callable[..., Schedule]) -> None:
+    """A walk longer than the database waits for a beat that stands still."""
+    schedule = every(60, late_seconds=5)
+    PeriodicTask.objects.update(crontab=CrontabSchedule.objects.create(), interval=None)
+    scheduling.refresh_edited()
+    long_ago = timezone.now().replace(second=0, microsecond=0) - timedelta(days=100)
+    Schedule.objects.filter(pk=schedule.pk).update(next_fire_at=long_ago, cursor=long_ago - timedelta(minutes=1))
+    Run.objects.all().delete()
+    scheduling.fire_due()
+    skipped, queued = Run.objects.order_by("scheduled_for")
+    assert skipped.skipped_count == (queued.scheduled_for - long_ago) / timedelta(minutes=1)
