@@ -95,11 +95,11 @@ class TestPreview:
         [
             {},
             {"schedule": "30 2 * * *", "timezone": "Europe/Berlin"},
-            {"schedule": "30 2 * * *", "timezone": "America/New_York", "run_once": True},
+            {"schedule": "30 2 * * *", "timezone": "Asia/Tokyo", "run_once": True},
             {"schedule": "0 * * * *", "exclude": ["2026-12-24..2126-01-01"], "blackout": ["22:00-23:30"]},
-            {"schedule": "90s", "start": "2126-12-01 03:00", "end": "2126-12-01 03:04"},
+            {"schedule": "90s", "start": "2055-12-01 03:00", "end": "2055-12-01 03:04"},
             {"schedule": "0 9 L * *", "timezone": "Asia/Tokyo"},
-            {"at": "2126-12-01 03:00", "timezone": "Europe/Berlin"},
+            {"at": "2055-12-01 03:00", "timezone": "Europe/Berlin"},
         ],
         ids=str,
     )
