@@ -22,7 +22,10 @@ class BackfillForm(forms.Form):
         help_text="Both included, on the clock of the site. An instant that has its run already is passed over.",
     )
     max_running = forms.IntegerField(
-        label="At most at once", required=False, help_text="Empty: as many as there are slots and the job allows."
+        label="At most at once",
+        required=False,
+        min_value=1,
+        help_text="Empty: as many as there are slots and the job allows.",
     )
 
     def fill(self, job: Job, *, actor: str, dry_run: bool) -> Filled | None:

@@ -44,7 +44,7 @@ class PeriodicTaskAdmin(TheirAdmin):  # type: ignore[misc]  # it has no types
 
     form = TaskForm
     list_display = tuple("timing" if name == "scheduler" else name for name in (*TheirAdmin.list_display, "job"))
-    readonly_fields = (*TheirAdmin.readonly_fields, "job")
+    readonly_fields = (*TheirAdmin.readonly_fields, "job", "timing", "policies")
 
     class Media:
         css = {"all": ("jobs/admin.css",)}
@@ -64,12 +64,6 @@ class PeriodicTaskAdmin(TheirAdmin):  # type: ignore[misc]  # it has no types
         theirs = OF_OURS if _is_ours_alone(obj) else TheirAdmin.fieldsets
         return (("Job", {"fields": ("job",)}), *theirs)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        # Their sentence about a crontab fails on a task that has none.
-        readonly = super().get_readonly_fields(request, obj)
-        shown = [name for name in readonly if name != "crontab_translation" or obj is None or obj.crontab]
-        return (*shown, "timing", "policies")
-
     def save_model(self, request: HttpRequest, obj: PeriodicTask, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         if _job_of(obj) is None:
@@ -81,6 +75,10 @@ class PeriodicTaskAdmin(TheirAdmin):  # type: ignore[misc]  # it has no types
             # Their warning is about schedulers that do not read these rows; ours does.
             response.context_data["wrong_scheduler"] = False
         return response
+
+    def crontab_translation(self, task: PeriodicTask) -> str:
+        # Theirs fails on a task that has none.
+        return str(task.crontab.human_readable) if task.crontab else NOTHING
 
     @admin.display(description="schedule")
     def timing(self, task: PeriodicTask) -> str:
