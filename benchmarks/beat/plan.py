@@ -27,4 +27,4 @@ class Plan:
 
         Stock beat looks for edits every five seconds and then loads everything, which takes about as long as its start.
         """
-        return 4.0 + edited / 1_500 if ours else 12.0 + 2 * start
+        return 5.0 + edited / 800 if ours else 12.0 + 2 * start
