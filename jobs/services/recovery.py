@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 
 from jobs import messages
@@ -15,10 +16,11 @@ from jobs.store import claims, limits, recovery
 from jobs.store.claims import Settlement
 from jobs.store.recovery import Expired
 from jobs.store.session import django_connection, short_transaction
-from jobsched.domain.content import Content
 from jobsched.domain.outcomes import Outcome, Verdict
-from jobsched.domain.retry import RetryDecision, decide
 from jobsched.domain.states import State
+
+if TYPE_CHECKING:
+    from jobsched.domain.retry import RetryDecision
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +80,10 @@ def lost(expired: Expired, *, now: datetime, unit: float) -> Settlement:
 
 
 def _what_follows(expired: Expired, reason: str, *, now: datetime, unit: float) -> RetryDecision:
+    # Here, because a beat seldom needs it: reading definitions brings pydantic in, a fifth of a beat's start.
+    from jobsched.domain.content import Content
+    from jobsched.domain.retry import RetryDecision, decide
+
     try:
         content = Content.from_json(expired.content)
     except (ValueError, KeyError, TypeError):  # written by hand, or by a later version: it must not stop the others

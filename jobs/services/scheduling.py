@@ -24,7 +24,7 @@ __all__ = ["Agenda", "Fires", "Skip", "agenda", "due", "fire_due", "refresh_edit
 
 logger = logging.getLogger(__name__)
 
-BATCH: Final = 1000
+BATCH: Final = 500
 """Schedules in one transaction: enough to spread its cost, few enough that other beats find some too."""
 SEND_BATCH: Final = 200
 """The same for messages of plain Celery tasks: this many may be sent twice when the broker fails half-way."""

@@ -85,19 +85,25 @@ _OF_JOB = _ENTRY.format(job="j.limited") + " JOIN jobs_job j ON j.id = s.job_id"
 _PLAIN = _ENTRY.format(
     job="t.name, t.task, t.args, t.kwargs, t.queue, t.exchange, t.routing_key, t.headers, t.priority, t.expire_seconds"
 )
-# The clock in a query of its own: an index is searched by what stays the same, and clock_timestamp() does not.
+# Chosen before anything is joined, or the planner may walk the other tables from their beginnings. The clock stands in a
+# query of its own: an index is searched by what stays the same, and clock_timestamp() does not.
+_CHOSEN = " WHERE s.periodic_task_id = ANY(ARRAY(SELECT periodic_task_id FROM jobs_schedule WHERE {}))"
 _DUE = (
-    " WHERE s.next_fire_at <= (SELECT clock_timestamp()) AND NOT s.switched_off AND NOT s.paused "
-    "AND s.job_id IS {} NULL ORDER BY s.next_fire_at LIMIT %(limit)s FOR NO KEY UPDATE OF t, s SKIP LOCKED"
+    _CHOSEN.format(
+        "next_fire_at <= (SELECT clock_timestamp()) AND NOT switched_off AND NOT paused AND job_id IS {} NULL "
+        "ORDER BY next_fire_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED"
+    )
+    + " ORDER BY s.next_fire_at FOR NO KEY UPDATE OF t, s SKIP LOCKED"
 )
+_STALE = _CHOSEN.format("stale ORDER BY periodic_task_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED")
 
 
 def lock_due_jobs(execute: Execute, *, limit: int) -> list[Entry]:
     """Lock due schedules of jobs. Call inside a transaction.
 
-    Schedules that another beat holds, or that somebody is editing, are passed over. Both rows are locked here: an
-    edit takes the PeriodicTask first and its trigger then ours, and a beat that took them the other way round
-    would meet it in a deadlock.
+    Schedules that another beat holds, or that somebody is editing, are passed over. Both rows are locked here, without
+    waiting for either: an edit takes the PeriodicTask first and its trigger then ours, and a beat that waited would
+    meet it in a deadlock.
     """
     return [_entry(row) for row in execute(_OF_JOB + _DUE.format("NOT"), {"limit": limit})]
 
@@ -109,9 +115,7 @@ def lock_due_tasks(execute: Execute, *, limit: int) -> list[Entry]:
 
 def lock_stale(execute: Execute, *, limit: int) -> list[Entry]:
     """Lock schedules that were made or edited since they were last looked at. Call inside a transaction."""
-    rows = execute(
-        _ENTRY.format(job="false") + " WHERE s.stale LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED", {"limit": limit}
-    )
+    rows = execute(_ENTRY.format(job="false") + _STALE + " FOR UPDATE OF s SKIP LOCKED", {"limit": limit})
     return [_entry(row) for row in rows]
 
 
