@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, time, timedelta
 from itertools import islice
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from dateutil import rrule
 

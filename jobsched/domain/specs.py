@@ -204,7 +204,7 @@ class JobSpec(Strict):
     rate: RateText | None = None
     """How many of its runs may start in a second, minute, hour or day, spread evenly: 100/m."""
     paused: bool = False
-    """Its schedule goes on, and its runs are skipped."""
+    """Its schedule is held. When it goes on, `catch_up` says what becomes of what it missed."""
 
     @model_validator(mode="before")
     @classmethod
