@@ -13,7 +13,6 @@ from typing import Any
 
 from django.db import models, transaction
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask
-from jobsched.domain.clockchanges import moved as moved_by_clock_changes
 
 from jobs import celery_tasks
 from jobs.conf import conf
@@ -24,6 +23,7 @@ from jobs.store.session import django_connection
 from jobsched import callables
 from jobsched.domain import durations
 from jobsched.domain import manifest as yaml_format
+from jobsched.domain.clockchanges import moved as moved_by_clock_changes
 from jobsched.domain.errors import Conflict, InvalidInput
 from jobsched.domain.specs import JobSpec
 from jobsched.domain.timetables import Once, stored_timetable

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-
 from jobs import messages
 from jobs.conf import conf
 from jobs.store import claims, limits, recovery

@@ -85,8 +85,8 @@ _OF_JOB = _ENTRY.format(job="j.limited") + " JOIN jobs_job j ON j.id = s.job_id"
 _PLAIN = _ENTRY.format(
     job="t.name, t.task, t.args, t.kwargs, t.queue, t.exchange, t.routing_key, t.headers, t.priority, t.expire_seconds"
 )
-# Chosen before anything is joined, or the planner may walk the other tables from their beginnings. The clock stands in a
-# query of its own: an index is searched by what stays the same, and clock_timestamp() does not.
+# Chosen before anything is joined, or the planner may walk the other tables from their beginnings. The clock stands in
+# a query of its own: an index is searched by what stays the same, and clock_timestamp() does not.
 _CHOSEN = " WHERE s.periodic_task_id = ANY(ARRAY(SELECT periodic_task_id FROM jobs_schedule WHERE {}))"
 _DUE = (
     _CHOSEN.format(
