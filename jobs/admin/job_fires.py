@@ -21,6 +21,7 @@ from jobsched.domain.errors import InvalidInput
 
 INSTANTS_A_PAGE = 200
 LENGTHS = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}
+PERIODS = {name: f"The last {name}" for name in LENGTHS}
 COUNTED = {
     Became.UNEXPLAINED: "unexplained",
     Became.RUN: "run",
@@ -33,15 +34,7 @@ COUNTED = {
 class PeriodForm(forms.Form):
     """Which period: up to now, or between two moments."""
 
-    period = forms.ChoiceField(
-        required=False,
-        choices=[
-            ("day", "The last day"),
-            ("hour", "The last hour"),
-            ("week", "The last week"),
-            ("between", "Between two moments"),
-        ],
-    )
+    period = forms.ChoiceField(choices=[*PERIODS.items(), ("between", "between two moments")])
     start = forms.DateTimeField(
         label="From", required=False, widget=forms.DateTimeInput({"type": "datetime-local", "step": "1"})
     )
@@ -60,7 +53,7 @@ class PeriodForm(forms.Form):
         data = self.cleaned_data
         if data["period"] == "between":
             return data["start"], data["end"] or now
-        return now - LENGTHS[data["period"] or "day"], now
+        return now - LENGTHS[data["period"]], now
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,16 +71,17 @@ class Row:
 def page(job: Job, asked: Any, *, with_runs: bool) -> dict[str, Any]:
     """Return what the page shows: the form, and the account or what is wrong. The same few queries for any period."""
     form = PeriodForm(asked if asked.get("period") else {"period": "day"})
+    chosen = {"form": form, "periods": PERIODS, "period": form["period"].value()}
     if not form.is_valid():
-        return {"form": form}
+        return chosen
     start, end = form.bounds(timezone.now())
     try:
         account = history.account(job, start=start, end=end)
     except InvalidInput as error:
-        return {"form": form, "refused": sentence(error.message)}
+        return {**chosen, "refused": sentence(error.message)}
     shown: Page[Instant] = Paginator(_worst_first(account), INSTANTS_A_PAGE).get_page(asked.get("page"))
     return {
-        "form": form,
+        **chosen,
         "start": moment(start),
         "end": moment(end),
         "counts": [(words, account.count(became), became is Became.UNEXPLAINED) for became, words in COUNTED.items()],

@@ -51,19 +51,21 @@ def of_form(form: ScheduleForm) -> Shown:
         return _wrong(" ".join(message for _, message in problems(error)))
     except InvalidInput as error:
         return _wrong(sentence(error.message))
-    return _shown(found, zone=keys.get("timezone", "UTC"))
+    return _shown(found, zone=keys.get("timezone", "UTC"), jitter=keys.get("jitter", ""))
 
 
 def of_job(job: Job | None) -> Shown:
     """Return what a saved job's schedule means."""
     if job is None or job.pk is None:
         return Shown(words="Only on request.")
-    return _shown(definitions.preview_of(job), zone=definitions.manifest(job).get("timezone", "UTC"))
+    said = definitions.manifest(job)
+    return _shown(definitions.preview_of(job), zone=said.get("timezone", "UTC"), jitter=said.get("jitter", ""))
 
 
-def _shown(found: definitions.Preview, *, zone: str) -> Shown:
+def _shown(found: definitions.Preview, *, zone: str, jitter: str) -> Shown:
+    spread = f" Each up to {jitter} later, always by the same part of it." if jitter else ""
     return Shown(
-        words=sentence(found.words),
+        words=sentence(found.words) + spread,
         fires=[_clock(at, zone) for at in found.fires],
         skipped=[f"{_clock(skipped.at, zone)}: {skipped.reason}" for skipped in found.skipped],
         warnings=[sentence(warned.sentence) for warned in found.warnings],

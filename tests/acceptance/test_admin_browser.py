@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
+from django.utils import timezone
 from playwright.sync_api import Page, Route, expect, sync_playwright
 
 from jobs.conf import conf
-from jobs.models import Project, Run
-from jobs.services import control
+from jobs.models import Project, Run, Schedule
+from jobs.services import control, definitions, scheduling
 from jobs.store import claims
 from jobs.store.claims import ClaimRequest, Settlement
 from jobs.store.session import Session
+from jobsched.domain.specs import JobSpec
 from jobsched.domain.states import State
 
 PASSWORD = "correct horse battery staple"
@@ -88,7 +91,7 @@ def test_a_job_is_added_previewed_saved_and_run(page: Page) -> None:
     page.get_by_role("textbox", name="Name:").fill("Nightly report")
     page.get_by_role("textbox", name="Command").fill("echo hello\necho again")
 
-    fires = page.locator("#js-preview li")
+    fires = page.locator("#js-preview .js-fires li")
     page.get_by_role("radio", name="Cron string").check()
     page.locator("#id_cron").fill("61 2 * * *")
     expect(page.locator("#js-preview .js-wrong")).to_contain_text("61")
@@ -122,6 +125,53 @@ def test_a_job_is_added_previewed_saved_and_run(page: Page) -> None:
     page.get_by_role("button", name="Retry run").click()
     expect(page.locator(".messagelist")).to_contain_text("was requested")
     assert sorted(Run.objects.values_list("state", flat=True)) == ["cancelled", "queued"]
+
+
+def test_a_schedule_is_judged_while_it_is_typed(page: Page) -> None:
+    page.goto("/admin/jobs/job/add/")
+    expect(page.get_by_label("Blackout")).to_be_hidden()
+    page.get_by_role("radio", name="Recurrence rule").check()
+    expect(page.locator("#id_cron")).to_be_hidden()
+    page.locator("#id_rrule").fill("RRULE:FREQ=DAILY;BYHOUR=2;BYMINUTE=30")
+    page.get_by_label("Time zone").select_option("Europe/Berlin")
+    preview, fires = page.locator("#js-preview"), page.locator("#js-preview .js-fires li")
+    expect(fires).to_have_count(5)
+    expect(preview.locator(".js-warnings li").first).to_contain_text("Europe/Berlin")
+    expect(preview.locator(".js-skipped")).to_be_hidden()
+    page.get_by_label("Blackout").fill("sat,sun")
+    expect(preview.locator(".js-skipped li").first).to_contain_text("blackout sat,sun")
+    page.get_by_label("Blackout").fill("someday")
+    expect(preview.locator(".js-wrong")).to_contain_text("someday")
+    page.get_by_label("Blackout").fill("sat,sun")
+    expect(preview.locator(".js-wrong")).to_have_count(0)
+    page.get_by_role("textbox", name="Name:").fill("Ruled")
+    page.get_by_role("textbox", name="Command").fill("true")
+    page.get_by_role("button", name="Save and continue editing").click()
+    expect(page.locator(".messagelist")).to_contain_text("was added successfully")
+    expect(page.locator("#id_rrule")).to_have_value("RRULE:FREQ=DAILY;BYHOUR=2;BYMINUTE=30")
+
+
+def test_what_was_missed_is_looked_at_and_backfilled(page: Page) -> None:
+    definitions.save(JobSpec(name="Hourly", run="true", schedule="1h"), actor="test")
+    anchor = timezone.now().replace(microsecond=0) - timedelta(hours=5, seconds=30)
+    Schedule.objects.update(anchor=anchor, cursor=anchor)
+    scheduling.refresh_edited()
+    scheduling.fire_due()
+    page.goto(f"/admin/jobs/job/{control.find('Hourly').pk}/change/")
+    page.get_by_role("link", name="Fires: expected and actual").click()
+    expect(page.locator(".js-counts")).to_contain_text("4 skipped")
+    page.go_back()
+    page.get_by_role("link", name="Backfill…").click()
+    page.get_by_label("From:").fill(f"{anchor:%Y-%m-%dT%H:%M:%S}")
+    page.get_by_label("To:").fill(f"{anchor + timedelta(hours=5):%Y-%m-%dT%H:%M:%S}")
+    page.get_by_role("button", name="Show what it would do").click()
+    expect(page.locator("#content")).to_contain_text("1 had its run already")
+    page.get_by_role("button", name="Make 4 runs").click()
+    expect(page.locator(".messagelist")).to_contain_text("4 runs of Hourly for past instants were made")
+    expect(page.locator("#result_list tbody tr")).to_have_count(4)
+    page.goto("/admin/jobs/job/")
+    page.get_by_role("link", name="Upcoming").click()
+    expect(page.locator("table.js-table")).to_contain_text("Hourly")
 
 
 def test_hostile_output_does_not_run(page: Page) -> None:

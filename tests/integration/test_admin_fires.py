@@ -121,6 +121,7 @@ def test_a_period_between_two_moments_is_read_on_the_sites_clock(
     asked["end"] = f"{schedule.anchor + 2 * HOUR:%Y-%m-%dT%H:%M:%S}"
     assert operator.get(_fires(schedule), asked).context["total"] == 2
     assert "Say from when." in _text(operator.get(_fires(schedule), {"period": "between"}))
+    assert "Select a valid choice" in _text(operator.get(_fires(schedule), {"period": "year"}))
     assert "valid date/time" in _text(operator.get(_fires(schedule), {"period": "between", "start": "soon"}))
     backwards = {"period": "between", "start": asked["end"], "end": asked["start"]}
     assert "before it begins" in _text(operator.get(_fires(schedule), backwards))

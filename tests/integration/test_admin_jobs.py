@@ -345,6 +345,13 @@ def test_preview_shows_what_is_skipped_and_why(admin_client: Client) -> None:
     )
 
 
+def test_preview_says_that_jitter_comes_on_top(admin_client: Client, default_project: Project) -> None:
+    answer = admin_client.post(PREVIEW, {"when": "every", "every": "1h", "jitter": "5m", "timezone": "UTC"}).json()
+    assert answer["words"] == "Every hour. Each up to 5m later, always by the same part of it."
+    job = _make(schedule="1h", jitter="5m")
+    assert answer["words"] in admin_client.get(f"{LIST}{job.pk}/change/").content.decode()
+
+
 def test_preview_warns_of_what_a_clock_change_moves(admin_client: Client, default_project: Project) -> None:
     asked = {"when": "cron", "cron": "30 2 * * *", "timezone": "Europe/Berlin"}
     answer = admin_client.post(PREVIEW, asked).json()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -105,6 +106,7 @@ def test_older_runs_are_a_page_further(admin_client: Client, make_runs: Callable
         ("?state__exact=queued", 1),
         ("?state__exact=failed", 0),
         ("?trigger__exact=request", 2),
+        ("?trigger__exact=backfill", 0),
         ("?queue=default", 2),
         ("?queue=elsewhere", 0),
         ("?project=default", 2),
@@ -160,6 +162,30 @@ def test_the_page_of_a_run_tells_its_story(
         "slot-1",
     ):
         assert told in page
+
+
+def test_a_run_that_waits_for_its_turn_says_so(admin_client: Client, make_job: Callable[..., Job]) -> None:
+    make_job("Limited", overlap="queue", concurrency_key="<b>{customer}", params={"customer": 7})
+    control.trigger(job="Limited", actor="ada")
+    waiting = control.trigger(job="Limited", actor="ada")
+    page = _texts(admin_client.get(f"{LIST}{waiting.pk}/change/"))
+    assert "waits for its turn under the limits of its job" in page
+    assert "waits for its job&#x27;s limits" in page
+    assert "&lt;b&gt;7" in page and "<b>7" not in page
+
+
+def test_a_skipped_run_tells_how_many_instants_it_stands_for(
+    admin_client: Client, make_runs: Callable[..., list[Run]]
+) -> None:
+    first = datetime(2026, 1, 1, 3, tzinfo=UTC)
+    [one] = make_runs(scheduled_for=first, skip_reason="missed", skipped_until=first, skipped_count=1)
+    page = _texts(admin_client.get(f"{LIST}{one.pk}/change/"))
+    assert "missed" in page and "Stands for" not in page
+    until = first + timedelta(hours=23)
+    [many] = make_runs(scheduled_for=first, skip_reason="missed", skipped_until=until, skipped_count=24)
+    page = _texts(admin_client.get(f"{LIST}{many.pk}/change/"))
+    assert "24 instants, up to" in page and f'datetime="{until.isoformat()}"' in page
+    assert "and 23 more" in _texts(admin_client.get(LIST))
 
 
 def test_hostile_output_is_text_on_the_page(
