@@ -68,10 +68,20 @@ END $$;
 CREATE TRIGGER jobs_count_runs_of_limited_job AFTER UPDATE ON jobs_job
     FOR EACH ROW WHEN (NEW.limited AND NOT OLD.limited) EXECUTE FUNCTION jobs_count_runs_of_limited_job();
 
+-- Held, a schedule keeps its place: what it owes when it goes on is for its catch-up rule. One that was made held, or
+-- that is to fire only once more, owes nothing; nor does one that missed no instant.
 CREATE FUNCTION jobs_hold_schedule_of_paused_job() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE jobs_schedule SET paused = NEW.paused, held_why = CASE WHEN NEW.paused THEN 'paused' ELSE held_why END
-    WHERE job_id = NEW.id;
+    IF NEW.paused THEN
+        UPDATE jobs_schedule SET paused = true, held_why = 'paused' WHERE job_id = NEW.id;
+    ELSE
+        UPDATE jobs_schedule SET paused = false,
+            stale = stale OR held_why = '',
+            next_fire_at = CASE WHEN held_why <> '' THEN next_fire_at END,
+            cursor = CASE WHEN held_why <> '' THEN cursor ELSE clock_timestamp() END,
+            held_why = CASE WHEN next_fire_at <= clock_timestamp() OR switched_off THEN held_why ELSE '' END
+        WHERE job_id = NEW.id;
+    END IF;
     RETURN NULL;
 END $$;
 
@@ -137,6 +147,7 @@ $$;
 CREATE FUNCTION jobs_leave_schedule() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM jobs_tell_unfired(ARRAY[OLD.periodic_task_id]::bigint[]);
+    DELETE FROM jobs_formerschedule WHERE schedule_id = OLD.periodic_task_id;
     RETURN OLD;
 END $$;
 
@@ -172,8 +183,7 @@ BEGIN
     RETURN NEW;
 END $$;
 
--- Switched off, a schedule keeps its place: what it owes when it is switched on again is for its catch-up rule. One
--- that was made switched off, or that is to fire only once more, owes nothing.
+-- The same when it is switched off and on.
 CREATE FUNCTION jobs_follow_periodic_task_switched() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NOT NEW.enabled THEN
@@ -182,7 +192,8 @@ BEGIN
         UPDATE jobs_schedule SET switched_off = false,
             stale = stale OR held_why = '' OR NEW.one_off,
             next_fire_at = CASE WHEN held_why <> '' AND NOT NEW.one_off THEN next_fire_at END,
-            cursor = CASE WHEN held_why <> '' AND NOT NEW.one_off THEN cursor ELSE clock_timestamp() END
+            cursor = CASE WHEN held_why <> '' AND NOT NEW.one_off THEN cursor ELSE clock_timestamp() END,
+            held_why = CASE WHEN next_fire_at <= clock_timestamp() OR paused THEN held_why ELSE '' END
         WHERE periodic_task_id = NEW.id;
     END IF;
     RETURN NULL;

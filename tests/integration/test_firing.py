@@ -128,6 +128,30 @@ def test_a_paused_job_fires_nothing_until_it_is_resumed(every: Callable[..., Sch
     assert why.startswith("missed: it was paused (catch_up: latest); 2 instants from")
 
 
+@pytest.mark.parametrize("hold", ["pause", "switch off"])
+def test_a_pause_in_which_nothing_was_due_changes_nothing(every: Callable[..., Schedule], hold: str) -> None:
+    schedule = every(3600, late_seconds=-600)
+    Schedule.objects.filter(pk=schedule.pk).update(catch_up="none")
+    if hold == "pause":
+        Job.objects.update(paused=True)
+        Job.objects.update(paused=False)
+    else:
+        PeriodicTask.objects.update(enabled=False)
+        PeriodicTask.objects.update(enabled=True)
+    back = Schedule.objects.get(pk=schedule.pk)
+    assert (back.next_fire_at, back.held_why, back.stale) == (schedule.next_fire_at, "", False)
+
+
+def test_a_job_that_was_made_paused_owes_nothing(every: Callable[..., Schedule]) -> None:
+    schedule = every(3600, late_seconds=7200)
+    Schedule.objects.filter(pk=schedule.pk).update(paused=True)
+    Job.objects.update(paused=True)
+    Schedule.objects.filter(pk=schedule.pk).update(held_why="")  # as it is when the job was made paused
+    Job.objects.update(paused=False)
+    tick()
+    assert fired() == []
+
+
 def test_an_edit_while_paused_tells_what_was_owed(every: Callable[..., Schedule]) -> None:
     schedule = every(10, late_seconds=25)
     Job.objects.filter(pk=schedule.job_id).update(paused=True)
