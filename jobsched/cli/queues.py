@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from jobsched.cli.options import connect, json_option
-from jobsched.cli.terminal import plain, print_json
+from jobsched.cli.terminal import counted, plain, print_json
 
 
 @click.command("queues")
@@ -30,7 +30,7 @@ def rate(queue: str, rate: str) -> None:
     """Let at most so many runs of a queue start in a time, over all workers: 10/s, 100/m, 5/h, 1/d, or none."""
     shown = connect().set_rate(queue, None if rate == "none" else rate)
     limit = f"at most {shown['rate']}" if shown["rate"] else "no rate"
-    click.echo(plain(f"{shown['name']}: {limit}; {shown['waiting']} runs wait, {shown['held']} of them held"))
+    click.echo(plain(f"{shown['name']}: {limit}; {counted(shown['waiting'], 'waiting run')}, {shown['held']} held"))
 
 
 COMMANDS = (list_queues, rate)

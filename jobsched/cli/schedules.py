@@ -17,7 +17,7 @@ from jobsched.cli.options import (
     period_options,
     project_option,
 )
-from jobsched.cli.terminal import complain, full_name, print_json
+from jobsched.cli.terminal import complain, counted, full_name, print_json
 
 
 @click.command()
@@ -96,7 +96,7 @@ def _print_account(told: dict[str, Any], *, gaps: bool) -> None:
             [(moment(row["at"]), row["became"], row["run"], row["state"], row["reason"]) for row in rows],
         )
     counts = ", ".join(f"{count} {became}" for became, count in told["counts"].items())
-    click.echo(f"{len(told['instants'])} instants: {counts}")
+    click.echo(f"{counted(len(told['instants']), 'instant')}: {counts}")
     if told["unexpected"]:
         runs = ", ".join(str(run) for run in told["unexpected"])
         click.echo(f"runs for moments that the schedule did not name then: {runs}")
@@ -121,8 +121,8 @@ def backfill(
         return print_json(filled)
     verb = "would be made" if dry_run else "made"
     click.echo(
-        f"{filled['made']} runs {verb}; {filled['already']} instants had theirs already, "
-        f"{filled['excluded']} are excluded by the schedule"
+        f"{counted(filled['made'], 'run')} {verb} for {counted(filled['instants'], 'instant')}; "
+        f"{filled['already']} had theirs already, {filled['excluded']} more excluded by the schedule"
     )
 
 

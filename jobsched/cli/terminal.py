@@ -36,6 +36,11 @@ def full_name(project: str, job: str) -> str:
     return plain(job if project == "default" else f"{project}/{job}")
 
 
+def counted(number: int, noun: str) -> str:
+    """Return `1 run`, `2 runs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class Cleaner:
     """Takes a stream of output in pieces and lets through what no terminal can be harmed by.
 

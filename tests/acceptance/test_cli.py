@@ -195,8 +195,8 @@ def test_the_past_is_accounted_for_and_made_up_for_and_the_future_foretold(
     assert told["counts"] == {"run": 0, "skipped": 5, "owed": 0, "unexplained": 0}
     assert worked("fires", "Hourly", *period, "--gaps").count("skipped") == 11
 
-    assert worked("backfill", "Hourly", *period, "--dry-run").startswith("5 runs would be made; 0 ")
-    assert worked("backfill", "Hourly", *period, "--max-running", 1).startswith("5 runs made; 0 ")
+    assert worked("backfill", "Hourly", *period, "--dry-run").startswith("5 runs would be made for 5 instants; 0 ")
+    assert worked("backfill", "Hourly", *period, "--max-running", 1).startswith("5 runs made for 5 instants; 0 ")
     assert worked.json("backfill", "Hourly", *period) == {
         "id": None,
         "instants": 5,
@@ -228,13 +228,13 @@ def test_the_past_is_accounted_for_and_made_up_for_and_the_future_foretold(
 
 def test_rates_of_queues_are_shown_and_set(jobsched: Terminal) -> None:
     make(jobsched, "Noop", run="true")
-    assert jobsched("rate", "default", "1/d") == "default: at most 1/d; 0 runs wait, 0 of them held\n"
+    assert jobsched("rate", "default", "1/d") == "default: at most 1/d; 0 waiting runs, 0 held\n"
     for _ in range(2):
         jobsched("run", "Noop")
     assert jobsched.json("queues") == [{"name": "default", "rate": "1/d", "waiting": 2, "held": 1}]
     assert "1/d" in jobsched("queues")
     assert "held" in jobsched("show", jobsched.json("runs")[0]["id"])
-    assert jobsched("rate", "default", "none") == "default: no rate; 2 runs wait, 0 of them held\n"
+    assert jobsched("rate", "default", "none") == "default: no rate; 2 waiting runs, 0 held\n"
     assert "'fast' is not a rate" in jobsched("rate", "default", "fast", status=1)
     assert "There is no queue 'nowhere'" in jobsched("rate", "nowhere", "1/s", status=1)
 

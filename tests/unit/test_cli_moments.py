@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+
 import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jobsched.cli.options import Moment
+
+
+@pytest.fixture
+def in_tokyo() -> Iterator[None]:
+    """A machine whose own clock is not in UTC."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 def read(text: str) -> str:
@@ -25,10 +38,7 @@ def read(text: str) -> str:
         ("2026-11-01T03:00-0500", "2026-11-01T08:00:00Z"),
     ],
 )
-def test_without_a_zone_they_are_utc_and_a_day_is_its_beginning(
-    monkeypatch: pytest.MonkeyPatch, text: str, moment: str
-) -> None:
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
+def test_without_a_zone_they_are_utc_and_a_day_is_its_beginning(in_tokyo: None, text: str, moment: str) -> None:
     assert read(text) == moment
 
 
