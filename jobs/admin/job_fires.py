@@ -21,7 +21,7 @@ from jobsched.domain.errors import InvalidInput
 
 INSTANTS_A_PAGE = 200
 LENGTHS = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}
-PERIODS = {name: f"The last {name}" for name in LENGTHS}
+PERIODS = {name: f"Last {name}" for name in LENGTHS}
 COUNTED = {
     Became.UNEXPLAINED: "unexplained",
     Became.RUN: "run",

@@ -16,6 +16,7 @@ from jobsched.domain import durations
 from jobsched.domain.specs import JobSpec
 
 POLICIES = (*POLICY_FIELDS, "exclusions_zone")
+_COLUMNS = dict.fromkeys(("exclude", "blackout", "exclusions_zone"), "exclusions")
 
 
 class TaskForm(PeriodicTaskForm, PolicyForm):  # type: ignore[misc]  # theirs has no types
@@ -62,8 +63,9 @@ class TaskForm(PeriodicTaskForm, PolicyForm):  # type: ignore[misc]  # theirs ha
 
     def save_policies(self) -> None:
         """Write what changed of our row, and nothing else of it: beats work on the rest. The task must be saved."""
-        if not set(POLICIES).isdisjoint(self.changed_data):
-            Schedule.objects.filter(pk=self.instance.pk).update(**self.policies)
+        changed = {_COLUMNS.get(name, name) for name in POLICIES if name in self.changed_data}
+        if changed:
+            Schedule.objects.filter(pk=self.instance.pk).update(**{name: self.policies[name] for name in changed})
 
 
 def shown_policies(beside: Schedule) -> dict[str, Any]:
