@@ -184,7 +184,8 @@ def advance(execute: Execute, advances: Sequence[Advance]) -> None:
                 enabled = t.enabled AND NOT i.finished
             FROM i WHERE t.id = ANY(%(ids)s::bigint[]) AND t.id = i.id AND (i.fired > 0 OR i.finished)
         )
-        UPDATE jobs_schedule s SET cursor = i.cursor, next_fire_at = i.next_fire_at, stale = false, held_why = ''
+        UPDATE jobs_schedule s SET cursor = i.cursor, next_fire_at = i.next_fire_at, stale = false,
+            held_why = CASE WHEN s.paused OR s.switched_off THEN s.held_why ELSE '' END
         FROM i WHERE s.periodic_task_id = ANY(%(ids)s::bigint[]) AND s.periodic_task_id = i.id
         """,
         {

@@ -160,6 +160,26 @@ def test_an_edit_while_paused_tells_what_was_owed(every: Callable[..., Schedule]
     assert state == "skipped" and "due while it was paused" in why
 
 
+def test_what_falls_due_after_an_edit_while_paused_is_owed_too(every: Callable[..., Schedule]) -> None:
+    schedule = every(10, late_seconds=-5)
+    Job.objects.update(paused=True)
+    IntervalSchedule.objects.update(every=20)
+    scheduling.refresh_edited()
+    an_hour_later(schedule)
+    Job.objects.update(paused=False)
+    tick()
+    [(skipped, why), (queued, _)] = fired()
+    assert (skipped, queued) == ("skipped", "queued") and "it was paused" in why
+
+
+def an_hour_later(schedule: Schedule) -> None:
+    """Shift what is known of a schedule into the past."""
+    now = Schedule.objects.get(pk=schedule.pk)
+    hour = timedelta(hours=1)
+    due = now.next_fire_at and now.next_fire_at - hour
+    Schedule.objects.filter(pk=now.pk).update(anchor=now.anchor - hour, cursor=now.cursor - hour, next_fire_at=due)
+
+
 def test_a_one_off_fires_once_and_is_switched_off(every: Callable[..., Schedule]) -> None:
     schedule = every(5, late_seconds=30, one_off=True)
     tick()
