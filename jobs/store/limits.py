@@ -18,6 +18,7 @@ from jobs.store.births import Birth, Born
 from jobs.store.claims import Lane
 from jobs.store.session import Execute
 from jobsched.domain import concurrency
+from jobsched.domain.errors import InvalidInput
 from jobsched.domain.states import State
 
 
@@ -78,7 +79,8 @@ def lock(execute: Execute, job_ids: Collection[int]) -> dict[int, Limits]:
 def create(execute: Execute, wanted: Sequence[Birth]) -> Made:
     """Make runs of limited jobs as their overlap rules say. Call inside a transaction.
 
-    Raises InvalidInput when a concurrency key needs a parameter that is not given.
+    Raises InvalidInput when a concurrency key needs a parameter that is not given; an instant of a schedule is
+    skipped then.
     """
     said = lock(execute, [birth.job_id for birth in wanted])
     placed = [_placed(birth, said[birth.job_id]) for birth in wanted if birth.job_id in said]
@@ -109,7 +111,13 @@ def _placed(birth: Birth, said: Limits) -> Birth:
     if birth.lane is not None:
         return birth
     given = {**said.params, **(birth.params or {})}
-    return replace(birth, lane=concurrency.render(said.concurrency_key, given) if said.concurrency_key else "")
+    try:
+        return replace(birth, lane=concurrency.render(said.concurrency_key, given) if said.concurrency_key else "")
+    except InvalidInput as error:
+        if birth.trigger != Run.Trigger.SCHEDULE:
+            raise
+        # Nobody is there to be told, and other schedules fire in the same transaction.
+        return replace(birth, lane="", skip_reason=str(error))
 
 
 def _standing(execute: Execute, placed: Sequence[Birth], said: dict[int, Limits]) -> dict[Lane, _Standing]:

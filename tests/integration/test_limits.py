@@ -10,9 +10,10 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 from django.utils import timezone
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from jobs.models import Gate, Job, Queue, Run
-from jobs.services import control, recovery
+from jobs.models import Gate, Job, Queue, Run, Schedule
+from jobs.services import control, recovery, scheduling
 from jobs.services.running.recording import settle_and_claim
 from jobs.store.claims import Claim, Settlement
 from jobs.store.session import Session
@@ -147,6 +148,19 @@ def test_a_key_without_its_parameter_is_refused_and_leaves_nothing(make_job: Cal
     with pytest.raises(InvalidInput, match="customer"):
         request(job)
     assert not Run.objects.exists()
+
+
+def test_a_schedule_without_the_parameter_of_its_key_skips_and_stops_no_other(make_job: Callable[..., Job]) -> None:
+    interval = IntervalSchedule.objects.create(every=1, period="hours")
+    for name, fields in (("Bad", {"overlap": "queue", "concurrency_key": "{customer}"}), ("Good", {})):
+        row = PeriodicTask.objects.create(name=name, task="x", interval=interval)
+        late = timezone.now() - timedelta(seconds=1)
+        Schedule.objects.filter(pk=row.pk).update(
+            job=make_job(name, **fields), next_fire_at=late, cursor=late - timedelta(seconds=1), stale=False
+        )
+    assert scheduling.fire_due() == 2
+    bad, good = Run.objects.get(job__name="Bad"), Run.objects.get(job__name="Good")
+    assert (bad.state, good.state) == ("skipped", "queued") and "'customer'" in bad.reason
 
 
 def test_unique_returns_the_run_that_waits(make_job: Callable[..., Job], session: Session) -> None:
