@@ -95,9 +95,18 @@ CREATE FUNCTION jobs_jitter(schedule bigint, jitter interval) RETURNS interval L
         * (((schedule % 2147483648) * 2654435761 % 4294967296) >> 12)) >> 20) / 1000000.0)
 $$;
 
+-- In PL/pgSQL and with one plan for all calls: they are called for every row that is edited, and planning their joins
+-- would cost ten times as much as running them.
 -- A change of a schedule begins a new count of instants. What was due before it and not fired yet must not vanish:
 -- it becomes one skipped run that says so.
-CREATE FUNCTION jobs_tell_unfired(tasks bigint[]) RETURNS void LANGUAGE sql AS $$
+CREATE FUNCTION jobs_tell_unfired(tasks bigint[]) RETURNS void LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM jobs_schedule
+        WHERE periodic_task_id = ANY(tasks) AND next_fire_at <= clock_timestamp() AND job_id IS NOT NULL) THEN
+        RETURN;
+    END IF;
     WITH made AS (
         INSERT INTO jobs_run (
             job_id, definition_id, schedule_id, scheduled_for, trigger, requested_by, state, reason, queue, priority,
@@ -116,11 +125,13 @@ CREATE FUNCTION jobs_tell_unfired(tasks bigint[]) RETURNS void LANGUAGE sql AS $
         RETURNING id, reason
     )
     INSERT INTO jobs_transition (run_id, at, before, after, reason, attempt, actor)
-    SELECT id, clock_timestamp(), NULL, 'skipped', reason, 0, 'schedule' FROM made
-$$;
+    SELECT id, clock_timestamp(), NULL, 'skipped', reason, 0, 'schedule' FROM made;
+END $$;
 
 -- How schedules of jobs read until now. One that no beat has looked at yet has had no instants.
-CREATE FUNCTION jobs_keep_former(tasks bigint[]) RETURNS void LANGUAGE sql AS $$
+CREATE FUNCTION jobs_keep_former(tasks bigint[]) RETURNS void LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
     INSERT INTO jobs_formerschedule (schedule_id, until, rule)
     SELECT s.periodic_task_id, clock_timestamp(), jsonb_build_object(
         'crontab', CASE WHEN c.id IS NOT NULL THEN jsonb_build_array(
@@ -141,8 +152,8 @@ CREATE FUNCTION jobs_keep_former(tasks bigint[]) RETURNS void LANGUAGE sql AS $$
     LEFT JOIN django_celery_beat_intervalschedule i ON i.id = t.interval_id
     LEFT JOIN django_celery_beat_clockedschedule k ON k.id = t.clocked_id
     LEFT JOIN django_celery_beat_solarschedule o ON o.id = t.solar_id
-    WHERE s.periodic_task_id = ANY(tasks) AND s.job_id IS NOT NULL AND NOT s.stale
-$$;
+    WHERE s.periodic_task_id = ANY(tasks) AND s.job_id IS NOT NULL AND NOT s.stale;
+END $$;
 
 CREATE FUNCTION jobs_leave_schedule() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
