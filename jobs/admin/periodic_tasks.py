@@ -51,7 +51,7 @@ class PeriodicTaskAdmin(TheirAdmin):  # type: ignore[misc]  # it has no types
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PeriodicTask]:
         tasks: QuerySet[PeriodicTask] = super().get_queryset(request)
-        return tasks.select_related("schedule__job")
+        return tasks.select_related("jobs_schedule__job")
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Their form insists on one of their four kinds; a schedule of another kind is its job's alone.
@@ -101,7 +101,7 @@ class PeriodicTaskAdmin(TheirAdmin):  # type: ignore[misc]  # it has no types
 
 
 def _row_of(task: PeriodicTask | None) -> Schedule | None:
-    return getattr(task, "schedule", None)
+    return getattr(task, "jobs_schedule", None)
 
 
 def _job_of(task: PeriodicTask | None) -> Job | None:

@@ -8,7 +8,6 @@ from rest_framework.response import Response
 
 from jobs.api import parsing, present
 from jobs.api.access import Endpoint, actor
-from jobs.models import Run
 from jobs.services import control, reading
 
 VIEW, CHANGE = "jobs.view_run", "jobs.change_run"
@@ -19,36 +18,13 @@ class Runs(Endpoint):
 
     def get(self, request: Request) -> Response:
         asked = parsing.query(request, parsing.RunsQuery)
-        found = _with_trigger(asked) if asked.trigger else _listed(asked)
+        found = reading.runs(**asked.model_dump())
         return Response(
             {
                 "runs": [present.run(view) for view in found],
                 "next": found[-1].run.pk if len(found) == asked.limit else None,
             }
         )
-
-
-def _listed(asked: parsing.RunsQuery) -> list[reading.RunView]:
-    return reading.runs(
-        job=asked.job,
-        state=asked.state,
-        project=asked.project,
-        before=asked.before,
-        limit=asked.limit,
-    )
-
-
-def _with_trigger(asked: parsing.RunsQuery) -> list[reading.RunView]:
-    said = {
-        "trigger": asked.trigger,
-        "job__name": asked.job,
-        "state": asked.state,
-        "job__project__name": asked.project,
-        "pk__lt": asked.before,
-    }
-    wanted = Run.objects.filter(**{name: value for name, value in said.items() if value is not None})
-    ids = wanted.order_by("-pk").values_list("pk", flat=True)[: asked.limit]
-    return reading.runs_by_id(list(ids))[::-1]
 
 
 class OneRun(Endpoint):

@@ -26,7 +26,10 @@ class Schedule(models.Model):
         LATEST = "latest", "run the latest"
         ALL = "all", "run all"
 
-    periodic_task = models.OneToOneField(PeriodicTask, on_delete=models.CASCADE, primary_key=True)
+    # Not `schedule`: django-celery-beat has a property of that name, which its own scheduler needs.
+    periodic_task = models.OneToOneField(
+        PeriodicTask, on_delete=models.CASCADE, primary_key=True, related_name="jobs_schedule"
+    )
     job = models.OneToOneField(Job, on_delete=models.CASCADE, null=True, related_name="schedule", editable=False)
     timetable = models.JSONField(
         null=True,

@@ -280,7 +280,7 @@ def preview(spec: JobSpec, *, count: int = 5) -> Preview:
     )
     words = f"{wanted.words()}, once only" if spec.run_once and not isinstance(wanted, Once) else wanted.words()
     once = spec.run_once or isinstance(wanted, Once)
-    return _previewed(rule, words, after=now, count=1 if once else count)
+    return _previewed(rule, words, after=now, count=1 if once else count, once=once)
 
 
 def preview_of(job: Job, *, count: int = 5) -> Preview:
@@ -296,11 +296,14 @@ def preview_of(job: Job, *, count: int = 5) -> Preview:
         in_words(schedule),
         after=max(schedule.cursor, datetime.now(UTC)),
         count=1 if task.one_off else count,
+        once=task.one_off,
         offset=jitter(schedule.pk, schedule.jitter),
     )
 
 
-def _previewed(rule: Rule, words: str, *, after: datetime, count: int, offset: timedelta = timedelta(0)) -> Preview:
+def _previewed(
+    rule: Rule, words: str, *, after: datetime, count: int, once: bool, offset: timedelta = timedelta(0)
+) -> Preview:
     exclusions = excluded(rule)
     fires: list[datetime] = []
     skipped: list[Skipped] = []
@@ -312,7 +315,8 @@ def _previewed(rule: Rule, words: str, *, after: datetime, count: int, offset: t
             skipped.append(Skipped(at=instant, reason=reason))
         if len(fires) == count:
             break
-    end = min(filter(None, (rule.expires, after + WARN_AHEAD)))
+    last = fires[-1] if once and fires else None
+    end = min(filter(None, (last, rule.expires, after + WARN_AHEAD)))
     warnings = [
         Warned(at=m.at, sentence=m.sentence) for m in moved_by_clock_changes(timetable(rule), after=after, until=end)
     ]
@@ -411,7 +415,7 @@ def _when(schedule: Schedule) -> dict[str, Any]:
 def remove(job: Job, *, actor: str) -> None:
     """Delete a job: its schedule goes and its waiting runs are cancelled, its history stays."""
     with transaction.atomic():
-        PeriodicTask.objects.filter(schedule__job=job).delete()
+        PeriodicTask.objects.filter(jobs_schedule__job=job).delete()
         Job.objects.filter(pk=job.pk).update(archived_at=datetime.now(UTC))
         waiting = list(Run.objects.active().filter(job=job).values_list("pk", flat=True))
         control.cancel(django_connection, waiting, actor=actor)

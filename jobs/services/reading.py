@@ -103,6 +103,7 @@ def runs(
     job: str | None = None,
     state: State | None = None,
     project: str | None = None,
+    trigger: str | None = None,
     before: int | None = None,
     limit: int,
 ) -> list[RunView]:
@@ -114,6 +115,8 @@ def runs(
         found = found.filter(job__name=job)
     if state is not None:
         found = found.filter(state=state)
+    if trigger is not None:
+        found = found.filter(trigger=trigger)
     if before is not None:
         found = found.filter(pk__lt=before)
     return [_run_view(run) for run in found.order_by("-pk")[:limit]]

@@ -40,7 +40,9 @@ def changes(zone: ZoneInfo, after: datetime, until: datetime) -> list[datetime]:
     A day at a time: no zone changes its clocks and changes them back within one.
     """
     found: list[datetime] = []
-    earlier, until = aware(after).astimezone(UTC), aware(until).astimezone(UTC)
+    # Offsets change on whole seconds; so does the search.
+    earlier = aware(after).astimezone(UTC).replace(microsecond=0)
+    until = aware(until).astimezone(UTC).replace(microsecond=0)
     offset = earlier.astimezone(zone).utcoffset()
     while earlier < until:
         later = min(earlier + timedelta(days=1), until)

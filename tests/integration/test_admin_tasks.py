@@ -41,7 +41,7 @@ def ruled(db: None) -> PeriodicTask:
     Project.objects.get_or_create(name="default")
     spec = JobSpec(name="Ruled", run="true", schedule="RRULE:FREQ=MONTHLY;BYDAY=2TU;BYHOUR=9")
     definitions.save(spec, actor="test")
-    return PeriodicTask.objects.get(schedule__job__name="Ruled")
+    return PeriodicTask.objects.get(jobs_schedule__job__name="Ruled")
 
 
 def _page(task: PeriodicTask) -> str:
@@ -150,7 +150,7 @@ def test_rows_without_any_schedule_are_shown(admin_client: Client, plain: Period
 def test_the_schedule_of_a_job_has_its_policies_there(admin_client: Client, db: None) -> None:
     Project.objects.get_or_create(name="default")
     definitions.save(JobSpec(name="Nightly", run="true", schedule="0 3 * * *"), actor="test")
-    task = PeriodicTask.objects.get(schedule__job__name="Nightly")
+    task = PeriodicTask.objects.get(jobs_schedule__job__name="Nightly")
     assert 'name="catch_up"' not in admin_client.get(_page(task)).content.decode()
     _saved(admin_client, _page(task))
     assert Schedule.objects.get(pk=task.pk).catch_up == "latest"

@@ -18,7 +18,7 @@ from celery import Celery, current_app
 from celery.beat import Scheduler
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
-from django_celery_beat.schedulers import ModelEntry
+from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 from kombu import Exchange, Queue
 
 from jobs import messages
@@ -381,3 +381,11 @@ def test_what_stock_beat_ran_meanwhile_is_not_run_again(shop: Shop, due: Callabl
     assert shop.fetch() == []
     following = Schedule.objects.get(pk=task.pk).next_fire_at
     assert following is not None and following > timezone.now()
+
+
+def test_stock_beat_can_still_read_its_rows(transactional_db: None) -> None:
+    """Our row beside a task must not take the name of a property that stock beat needs."""
+    every = IntervalSchedule.objects.create(every=7, period="seconds")
+    PeriodicTask.objects.create(name="seven", task="x", interval=every)
+    entries = DatabaseScheduler(current_app, lazy=True).all_as_schedule()
+    assert entries["seven"].schedule.run_every == timedelta(seconds=7)
