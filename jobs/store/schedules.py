@@ -95,7 +95,10 @@ _DUE = (
     )
     + " ORDER BY s.next_fire_at FOR NO KEY UPDATE OF t, s SKIP LOCKED"
 )
-_STALE = _CHOSEN.format("stale ORDER BY periodic_task_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED")
+_STALE = (
+    "SELECT periodic_task_id FROM jobs_schedule WHERE stale ORDER BY periodic_task_id LIMIT %(limit)s "
+    "FOR UPDATE SKIP LOCKED"
+)
 
 
 def lock_due_jobs(execute: Execute, *, limit: int) -> list[Entry]:
@@ -114,8 +117,15 @@ def lock_due_tasks(execute: Execute, *, limit: int) -> list[Entry]:
 
 
 def lock_stale(execute: Execute, *, limit: int) -> list[Entry]:
-    """Lock schedules that were made or edited since they were last looked at. Call inside a transaction."""
-    rows = execute(_ENTRY.format(job="false") + _STALE + " FOR UPDATE OF s SKIP LOCKED", {"limit": limit})
+    """Lock schedules that were made or edited since they were last looked at. Call inside a transaction.
+
+    Locked first and read afterwards: one statement that did both would read the rule as it was before it had the lock,
+    and an edit committed in between would be lost for good.
+    """
+    ids = [id for (id,) in execute(_STALE, {"limit": limit})]
+    if not ids:
+        return []
+    rows = execute(_ENTRY.format(job="false") + " WHERE s.periodic_task_id = ANY(%(ids)s::bigint[])", {"ids": ids})
     return [_entry(row) for row in rows]
 
 

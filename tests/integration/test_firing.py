@@ -12,7 +12,7 @@ from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from jobs.models import Job, Run, Schedule
-from jobs.rules import jitter
+from jobs.rules import first_after, jitter, rule_of
 from jobs.services import scheduling
 from jobs.store.session import Session
 
@@ -229,6 +229,38 @@ def test_an_edit_never_fires_an_instant_that_lies_before_it(every: Callable[...,
     scheduling.refresh_edited()
     schedule.refresh_from_db()
     assert schedule.next_fire_at is not None and schedule.next_fire_at > edited
+
+
+def test_an_edit_upon_an_edit_is_never_lost_to_a_beat_that_looks_between_them(every: Callable[..., Schedule]) -> None:
+    schedules = [every(86_400, late_seconds=-60, name=f"Job {number}") for number in range(40)]
+    for number, schedule in enumerate(schedules):
+        own = IntervalSchedule.objects.create(every=2 + number, period="days")
+        PeriodicTask.objects.filter(pk=schedule.pk).update(interval=own)
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.is_set():
+            scheduling.refresh_edited()
+        connection.close()
+
+    beats = [threading.Thread(target=beat) for _ in range(2)]
+    for thread in beats:
+        thread.start()
+    intervals = list(IntervalSchedule.objects.exclude(every=86_400).values_list("pk", flat=True))
+    lost = 0
+    for days in range(100, 140, 2):
+        for interval in intervals:
+            IntervalSchedule.objects.filter(pk=interval).update(every=days)
+            IntervalSchedule.objects.filter(pk=interval).update(every=days + 1)
+        while Schedule.objects.filter(stale=True).exists():
+            done.wait(0.01)
+        for schedule in Schedule.objects.select_related("periodic_task__interval"):
+            wanted = first_after(rule_of(schedule.periodic_task, schedule), schedule.cursor)
+            lost += schedule.next_fire_at != wanted
+    done.set()
+    for thread in beats:
+        thread.join()
+    assert lost == 0
 
 
 def test_start_and_end_are_kept(every: Callable[..., Schedule]) -> None:
