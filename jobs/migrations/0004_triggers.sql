@@ -277,13 +277,31 @@ CREATE TRIGGER jobs_follow_solar BEFORE UPDATE ON django_celery_beat_solarschedu
     FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*)
     EXECUTE FUNCTION jobs_follow_shared_schedule('solar_id');
 
--- The time between two starts at a rate such as 100/m; NULL without one.
+-- The time between two starts at a rate such as 100/m; NULL without one. An interval has no less than a microsecond.
 CREATE FUNCTION jobs_rate_step(rate text) RETURNS interval LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE split_part(rate, '/', 2)
+    SELECT CASE WHEN rate <> '' THEN greatest(interval '1 microsecond', CASE split_part(rate, '/', 2)
         WHEN 's' THEN interval '1 second' WHEN 'm' THEN interval '1 minute'
         WHEN 'h' THEN interval '1 hour' WHEN 'd' THEN interval '1 day' END
-        / nullif(split_part(rate, '/', 1), '')::double precision
+        / nullif(split_part(rate, '/', 1), '')::double precision) END
 $$;
+
+-- When the next run may start was counted by the former rate: after 1/d, that could be tomorrow.
+CREATE FUNCTION jobs_count_by_new_rate_of_job() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE jobs_gate SET next_at = NULL WHERE job_id = NEW.id AND next_at IS NOT NULL;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION jobs_count_by_new_rate_of_queue() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.next_at := NULL;
+    RETURN NEW;
+END $$;
+
+CREATE TRIGGER jobs_count_by_new_rate_of_job AFTER UPDATE ON jobs_job
+    FOR EACH ROW WHEN (NEW.rate <> OLD.rate) EXECUTE FUNCTION jobs_count_by_new_rate_of_job();
+CREATE TRIGGER jobs_count_by_new_rate_of_queue BEFORE UPDATE ON jobs_queue
+    FOR EACH ROW WHEN (NEW.rate <> OLD.rate) EXECUTE FUNCTION jobs_count_by_new_rate_of_queue();
 
 -- How many may start now at a rate whose next start is allowed from `next_at` on (the generic cell rate algorithm,
 -- ITU-T I.371, as a bucket of a quarter of a second: what a beat that looks twenty times a second needs).
@@ -303,6 +321,27 @@ LANGUAGE sql IMMUTABLE AS $$
         ELSE greatest(coalesce(next_at, now), now - interval '250 milliseconds') + step * started END
 $$;
 
+-- Lock the gate of a job until the end of the transaction, and tell whether that was possible. Who holds it may be a
+-- program that stands still in the middle of a request: then all others go on without this job, and look again later.
+CREATE FUNCTION jobs_lock_gate(job bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    waits text := current_setting('lock_timeout');
+BEGIN
+    PERFORM FROM jobs_gate g WHERE g.job_id = job FOR UPDATE SKIP LOCKED;
+    IF FOUND THEN
+        RETURN true;
+    END IF;
+    BEGIN
+        PERFORM set_config('lock_timeout', '250ms', true);
+        INSERT INTO jobs_gate (job_id) SELECT id FROM jobs_job WHERE id = job ON CONFLICT DO NOTHING;
+        PERFORM FROM jobs_gate g WHERE g.job_id = job FOR UPDATE;
+        PERFORM set_config('lock_timeout', waits, true);
+    EXCEPTION WHEN lock_not_available THEN
+        RETURN false;
+    END;
+    RETURN true;
+END $$;
+
 -- Let queued runs of limited jobs go, as far as the jobs' limits allow. With `only_lane`, only that lane was freed.
 -- Each statement of a volatile function sees what was committed before it, so that the count under the gate's lock
 -- is true. Returns the runs that workers may claim now, by queue.
@@ -315,11 +354,10 @@ DECLARE
     room int;
     going bigint[];
 BEGIN
-    SELECT * INTO gate FROM jobs_gate g WHERE g.job_id = job FOR UPDATE;
-    IF NOT FOUND THEN
-        INSERT INTO jobs_gate (job_id) SELECT id FROM jobs_job WHERE id = job ON CONFLICT DO NOTHING;
-        SELECT * INTO gate FROM jobs_gate g WHERE g.job_id = job FOR UPDATE;
+    IF NOT jobs_lock_gate(job) THEN
+        RETURN;
     END IF;
+    SELECT * INTO gate FROM jobs_gate g WHERE g.job_id = job;
     SELECT j.max_running, j.overlap, jobs_rate_step(j.rate) AS step INTO lim FROM jobs_job j WHERE j.id = job;
     now := clock_timestamp();
     room := jobs_rate_room(gate.next_at, lim.step, now);
@@ -389,7 +427,10 @@ DECLARE
     room int;
     started int;
 BEGIN
-    SELECT * INTO found_row FROM jobs_queue q WHERE q.name = named FOR UPDATE;
+    SELECT * INTO found_row FROM jobs_queue q WHERE q.name = named FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND AND EXISTS (SELECT FROM jobs_queue q WHERE q.name = named) THEN
+        RETURN 0;  -- somebody else is at it; what that one leaves, the next beat lets go
+    END IF;
     now := clock_timestamp();
     room := jobs_rate_room(found_row.next_at, jobs_rate_step(found_row.rate), now);
     WITH let_go AS (

@@ -1,5 +1,10 @@
 DROP FUNCTION jobs_admit_queue(text);
 DROP FUNCTION jobs_admit(bigint, text);
+DROP FUNCTION jobs_lock_gate(bigint);
+DROP TRIGGER jobs_count_by_new_rate_of_queue ON jobs_queue;
+DROP TRIGGER jobs_count_by_new_rate_of_job ON jobs_job;
+DROP FUNCTION jobs_count_by_new_rate_of_queue();
+DROP FUNCTION jobs_count_by_new_rate_of_job();
 DROP FUNCTION jobs_rate_next(timestamptz, interval, timestamptz, int);
 DROP FUNCTION jobs_rate_room(timestamptz, interval, timestamptz);
 DROP FUNCTION jobs_rate_step(text);

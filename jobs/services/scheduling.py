@@ -88,13 +88,13 @@ def _first(entry: Entry) -> datetime | None:
 def fire_due(*, limit: int = BATCH) -> int:
     """Make the runs of jobs that are due, and advance their schedules, in one transaction; hints follow its commit.
 
-    Return how many schedules were due. No broker is needed.
+    Return how many schedules fired. No broker is needed.
     """
     with short_transaction():
         entries = schedules.lock_due_jobs(django_connection, limit=limit)
         if not entries:
             return 0
-        plans = [(entry, due(entry)) for entry in entries]
+        plans = [(entry, due(entry)) for entry in _undisputed(entries)]
         free, limited = _births(plans)
         ready = Counter(
             born.queue
@@ -108,8 +108,18 @@ def fire_due(*, limit: int = BATCH) -> int:
                 transaction.on_commit(messages.look, robust=True)
         schedules.advance(django_connection, [_advance(entry, fires) for entry, fires in plans])
         messages.hint_on_commit(ready)
-    logger.info("fired schedules=%d runs=%d", len(entries), sum(len(fires.fire) for _, fires in plans))
-    return len(entries)
+    if plans:
+        logger.info("fired schedules=%d runs=%d", len(plans), sum(len(fires.fire) for _, fires in plans))
+    return len(plans)
+
+
+def _undisputed(entries: list[Entry]) -> list[Entry]:
+    """Return those whose runs can be made now. The others stay due: whoever holds their gate must not hold us all."""
+    asked = {entry.job_id for entry in entries if entry.limited and entry.job_id is not None}
+    if not asked:
+        return entries
+    locked = limits.lockable(django_connection, asked)
+    return [entry for entry in entries if not entry.limited or entry.job_id in locked]
 
 
 def send_due(*, limit: int = SEND_BATCH) -> int:

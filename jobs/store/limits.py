@@ -55,6 +55,15 @@ class Made:
     """Runs that may be claimed now, by queue."""
 
 
+def lockable(execute: Execute, job_ids: Collection[int]) -> set[int]:
+    """Lock the gates of jobs as `lock` does, but for those that somebody else holds on to. Return which were locked."""
+    rows = execute(
+        "SELECT i.job FROM unnest(%(ids)s::bigint[]) AS i(job) WHERE jobs_lock_gate(i.job)",
+        {"ids": sorted(set(job_ids))},
+    )
+    return {id for (id,) in rows}
+
+
 def lock(execute: Execute, job_ids: Collection[int]) -> dict[int, Limits]:
     """Lock the gates of jobs until the end of the transaction, and return what the jobs say now."""
     ids = sorted(set(job_ids))

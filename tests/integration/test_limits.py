@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
@@ -220,6 +220,51 @@ def test_the_rate_of_a_queue_holds_for_all_its_jobs(make_job: Callable[..., Job]
     Queue.objects.update(rate="")
     recovery.admit()
     assert claimed(session) == [runs[2].pk]
+
+
+@pytest.mark.parametrize("rate", ["", "100/s", "9999999/s"])
+def test_a_new_rate_counts_from_now_on(make_job: Callable[..., Job], session: Session, rate: str) -> None:
+    Queue.objects.create(name="default", rate="1/d")
+    job = make_job(rate="1/d")
+    runs = [request(job), request(job)]
+    recovery.admit()
+    assert claimed(session) == [runs[0].pk]
+    Job.objects.update(rate=rate)
+    Queue.objects.update(rate=rate)
+    recovery.admit()
+    assert claimed(session) == [runs[1].pk]
+
+
+def test_a_program_that_stands_still_in_a_request_stops_no_other_job(
+    make_job: Callable[..., Job], session: Session
+) -> None:
+    interval = IntervalSchedule.objects.create(every=1, period="hours")
+    for name, fields in (("Held", {"overlap": "queue"}), ("Free", {"overlap": "queue"}), ("Unlimited", {})):
+        row = PeriodicTask.objects.create(name=name, task="x", interval=interval)
+        late = timezone.now() - timedelta(seconds=1)
+        Schedule.objects.filter(pk=row.pk).update(
+            job=make_job(name, **fields), next_fire_at=late, cursor=late - timedelta(seconds=1), stale=False
+        )
+    asked, over = threading.Event(), threading.Event()
+
+    def stand_still() -> None:
+        with transaction.atomic():
+            control.trigger(job="Held", actor="ada")
+            asked.set()
+            over.wait(60)
+        connection.close()
+
+    program = threading.Thread(target=stand_still)
+    program.start()
+    assert asked.wait(60)
+    # Would wait for the program, and so for ever, if it waited.
+    assert scheduling.fire_due() == 2
+    recovery.admit()
+    assert set(Run.objects.values_list("job__name", flat=True)) == {"Free", "Unlimited"}
+    over.set()
+    program.join()
+    assert scheduling.fire_due() == 1
+    assert Run.objects.filter(job__name="Held").count() == 2
 
 
 def test_a_limited_job_in_a_rated_queue_waits_for_both(make_job: Callable[..., Job], session: Session) -> None:
