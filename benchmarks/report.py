@@ -87,7 +87,7 @@ def to_json(measured: Measured, *, floor: Floor, plan: Plan, servers: Mapping[st
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
             "cores": len(os.sched_getaffinity(0)),
-            "processor": _processor(),
+            "processor": processor(),
             "system": platform.platform(),
             "python": platform.python_version(),
         },
@@ -129,7 +129,8 @@ def write_json(data: Mapping[str, Any], folder: Path) -> Path:
     return path
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return what this machine calls its processor."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

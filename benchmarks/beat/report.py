@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -18,6 +17,7 @@ from benchmarks.beat.contenders import Contender
 from benchmarks.beat.measures import MEASURES, Measure
 from benchmarks.beat.plan import Plan
 from benchmarks.beat.readings import Missing, Reading, Readings, over_rounds, ratio, to_json
+from benchmarks.report import processor
 
 _PACKAGES = ("celery", "kombu", "django", "django-celery-beat", "psycopg")
 _NOT_MEASURED = Missing(why="not measured")
@@ -57,7 +57,7 @@ def data(
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
             "cores": len(os.sched_getaffinity(0)),
-            "processor": _processor(),
+            "processor": processor(),
             "system": platform.platform(),
             "python": platform.python_version(),
         },
@@ -94,10 +94,3 @@ def _times_ours(
 
 def _of(measure: Measure, rounds: Sequence[Readings]) -> list[Reading]:
     return [found.get(measure.key, _NOT_MEASURED) for found in rounds]
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()

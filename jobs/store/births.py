@@ -62,7 +62,7 @@ def job_id(execute: Execute, name: str, *, project: str) -> tuple[int, bool] | N
 
 
 # Queue and priority come from the definition the run will be performed by, read in the same statement. Arrays cost
-# the database and Python half of what JSON would.
+# the database and Python half of what JSON would; one that holds nothing is sent as NULL, which gives NULLs as well.
 _CREATE = """
 WITH wanted AS (
     SELECT * FROM unnest(
@@ -78,7 +78,8 @@ WITH wanted AS (
         run_at, params, in_process, attempt, handed_back, created_at, finished_at, skipped_until, skipped_count,
         lane, held)
     SELECT
-        w.job_id, d.id, w.schedule_id, w.scheduled_for, w.trigger, w.requested_by,
+        w.job_id, d.id, w.schedule_id, w.scheduled_for, coalesce(w.trigger, 'schedule'),
+        coalesce(w.requested_by, ''),
         CASE WHEN w.skip_reason IS NOT NULL THEN 'skipped'
              WHEN w.not_before > clock_timestamp() THEN 'scheduled'
              ELSE 'queued' END,
@@ -116,9 +117,19 @@ def create(execute: Execute, births: Sequence[Birth]) -> list[Born]:
     """
     if not births:
         return []
-    columns: dict[str, list[Any]] = {name: [getattr(birth, name) for birth in births] for name in Birth.__slots__}
-    columns["params"] = [None if params is None else json.dumps(params) for params in columns["params"]]
+    columns = {name: _column(name, births) for name in Birth.__slots__}
     return [
         Born(id=id, job_id=job, queue=queue, state=State(state), lane=lane, held=held)
         for id, job, queue, state, lane, held in execute(_CREATE, columns)
     ]
+
+
+_LEFT_OUT: dict[str, Any] = {"trigger": "schedule", "requested_by": ""}
+
+
+def _column(name: str, births: Sequence[Birth]) -> list[Any] | None:
+    values = [getattr(birth, name) for birth in births]
+    without = _LEFT_OUT.get(name)
+    if all(value is None or value == without for value in values):
+        return None
+    return [None if value is None else json.dumps(value) for value in values] if name == "params" else values

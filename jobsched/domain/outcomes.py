@@ -87,7 +87,7 @@ class Assignment:
 
     @property
     def all_params(self) -> dict[str, Any]:
-        """Return the parameters, and the instant that the run stands for as `scheduled_for`, unless one has that name."""
+        """Return the parameters, and the run's instant as `scheduled_for` unless one of them has that name."""
         if self.scheduled_for is None:
             return self.params
         return {"scheduled_for": self.scheduled_for.isoformat(), **self.params}
