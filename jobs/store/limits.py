@@ -173,7 +173,9 @@ def _decide(birth: Birth, said: Limits, standing: dict[Lane, _Standing]) -> tupl
 
 
 def _end(execute: Execute, lanes: Iterable[Lane]) -> bool:
-    """Cancel what stands in these lanes, but for what was requested for later. Return whether any of it runs."""
+    """Cancel what stands in these lanes, but for what was requested for later, and backfills: they stand for their own
+    instants. Return whether any of it runs.
+    """
     asked = list(lanes)
     if not asked:
         return False
@@ -182,7 +184,7 @@ def _end(execute: Execute, lanes: Iterable[Lane]) -> bool:
         SELECT r.id FROM unnest(%(jobs)s::bigint[], %(lanes)s::text[]) AS i(job, lane)
         JOIN jobs_run r ON r.job_id = i.job AND r.held IN (0, 1, 2) AND r.lane = i.lane
             AND r.lane IS NOT NULL AND r.state IN ('scheduled', 'queued', 'running')
-        WHERE r.state <> 'scheduled' OR r.attempt > 0
+        WHERE (r.state <> 'scheduled' OR r.attempt > 0) AND r.trigger <> 'backfill'
         """,
         {"jobs": [job for job, _ in asked], "lanes": [lane for _, lane in asked]},
     )
