@@ -75,6 +75,7 @@ BEGIN
     IF NEW.paused THEN
         UPDATE jobs_schedule SET paused = true, held_why = 'paused' WHERE job_id = NEW.id;
     ELSE
+        PERFORM jobs_keep_that_nothing_was_due(ARRAY(SELECT periodic_task_id FROM jobs_schedule WHERE job_id = NEW.id));
         UPDATE jobs_schedule SET paused = false,
             stale = stale OR held_why = '',
             next_fire_at = CASE WHEN held_why <> '' THEN next_fire_at END,
@@ -128,7 +129,7 @@ BEGIN
     SELECT id, clock_timestamp(), NULL, 'skipped', reason, 0, 'schedule' FROM made;
 END $$;
 
--- How schedules of jobs read until now. One that no beat has looked at yet has had no instants.
+-- How schedules of jobs read until now, and whether any beat had looked at that.
 CREATE FUNCTION jobs_keep_former(tasks bigint[]) RETURNS void LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
@@ -145,15 +146,23 @@ BEGIN
         'anchor', s.anchor,
         'start_time', t.start_time,
         'expires', t.expires,
-        'one_off', t.one_off)
+        'one_off', t.one_off,
+        'unseen', s.stale)
     FROM jobs_schedule s
     JOIN django_celery_beat_periodictask t ON t.id = s.periodic_task_id
     LEFT JOIN django_celery_beat_crontabschedule c ON c.id = t.crontab_id
     LEFT JOIN django_celery_beat_intervalschedule i ON i.id = t.interval_id
     LEFT JOIN django_celery_beat_clockedschedule k ON k.id = t.clocked_id
     LEFT JOIN django_celery_beat_solarschedule o ON o.id = t.solar_id
-    WHERE s.periodic_task_id = ANY(tasks) AND s.job_id IS NOT NULL AND NOT s.stale;
+    WHERE s.periodic_task_id = ANY(tasks) AND s.job_id IS NOT NULL;
 END $$;
+
+-- Up to now a schedule of a job had no instants: it was made held, and owes nothing.
+CREATE FUNCTION jobs_keep_that_nothing_was_due(tasks bigint[]) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO jobs_formerschedule (schedule_id, until, rule)
+    SELECT periodic_task_id, clock_timestamp(), '{}' FROM jobs_schedule
+    WHERE periodic_task_id = ANY(tasks) AND job_id IS NOT NULL AND held_why = ''
+$$;
 
 CREATE FUNCTION jobs_leave_schedule() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -167,13 +176,14 @@ CREATE TRIGGER jobs_leave_schedule BEFORE DELETE ON jobs_schedule
 
 -- Each PeriodicTask has our row beside it; a change of when it fires makes that row stale from this moment on.
 CREATE FUNCTION jobs_follow_periodic_task_made() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
+DECLARE
     -- A moment that has passed already is due at once, as it is for stock beat.
+    begins timestamptz := least(clock_timestamp(), (
+        SELECT clocked_time - interval '1 microsecond' FROM django_celery_beat_clockedschedule
+        WHERE id = NEW.clocked_id AND NEW.enabled));
+BEGIN
     INSERT INTO jobs_schedule (periodic_task_id, cursor, anchor, stale, switched_off)
-    VALUES (NEW.id, least(clock_timestamp(), (
-            SELECT clocked_time - interval '1 microsecond' FROM django_celery_beat_clockedschedule
-            WHERE id = NEW.clocked_id AND NEW.enabled)),
-        clock_timestamp(), true, NOT NEW.enabled)
+    VALUES (NEW.id, begins, begins, true, NOT NEW.enabled)
     ON CONFLICT (periodic_task_id) DO NOTHING;
     RETURN NULL;
 END $$;
@@ -200,6 +210,11 @@ BEGIN
     IF NOT NEW.enabled THEN
         UPDATE jobs_schedule SET switched_off = true, held_why = 'switched off' WHERE periodic_task_id = NEW.id;
     ELSE
+        PERFORM jobs_keep_that_nothing_was_due(ARRAY[NEW.id]::bigint[]);
+        IF NEW.one_off THEN
+            PERFORM jobs_keep_former(ARRAY[NEW.id]::bigint[]);
+            PERFORM jobs_tell_unfired(ARRAY[NEW.id]::bigint[]);
+        END IF;
         UPDATE jobs_schedule SET switched_off = false,
             stale = stale OR held_why = '' OR NEW.one_off,
             next_fire_at = CASE WHEN held_why <> '' AND NOT NEW.one_off THEN next_fire_at END,

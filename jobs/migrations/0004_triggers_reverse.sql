@@ -27,6 +27,7 @@ DROP FUNCTION jobs_follow_periodic_task_gone();
 DROP FUNCTION jobs_follow_periodic_task_made();
 DROP TRIGGER jobs_leave_schedule ON jobs_schedule;
 DROP FUNCTION jobs_leave_schedule();
+DROP FUNCTION jobs_keep_that_nothing_was_due(bigint[]);
 DROP FUNCTION jobs_keep_former(bigint[]);
 DROP FUNCTION jobs_tell_unfired(bigint[]);
 DROP FUNCTION jobs_jitter(bigint, interval);

@@ -22,7 +22,7 @@ class Became(StrEnum):
     RUN = "run"
     """It led to a run."""
     SKIPPED = "skipped"
-    """A skipped run says why it was not run."""
+    """A skipped run says why it was not run; or no beat had looked at its schedule before that was changed."""
     OWED = "owed"
     """It is not accounted for yet: just due, or the schedule is held and its catch-up rule will decide."""
     UNEXPLAINED = "unexplained"
@@ -67,36 +67,59 @@ def account(job: Job, *, start: datetime, end: datetime) -> Account:
     )
     if schedule is None:
         raise InvalidInput(f"The job '{job.name}' has no schedule; it runs on request only.")
-    expected = list(islice(_expected(schedule, start, end), MOST_INSTANTS + 1))
+    ran = {run.scheduled_for: run for run in _runs(schedule, start, end)}
+    unseen: set[datetime] = set()
+    expected = list(islice(_expected(schedule, start, end, unseen), MOST_INSTANTS + 1))
     if len(expected) > MOST_INSTANTS:
         raise InvalidInput(
             f"The job '{job.name}' has more than {MOST_INSTANTS} instants in that period, "
             f"the last of them at {expected[-1].isoformat()}; ask for a shorter one."
         )
-    ran = {run.scheduled_for: run for run in _runs(schedule, start, end)}
-    told = list(_told(expected, schedule, ran, _skips(schedule, start, end)))
+    told = list(_told(expected, schedule, ran, _skips(schedule, start, end), unseen))
     named = set(expected)
     return Account(start=start, end=end, instants=told, unexpected=[run for at, run in ran.items() if at not in named])
 
 
-def _expected(schedule: Schedule, start: datetime, end: datetime) -> Iterator[datetime]:
-    """Yield the instants by each rule that the schedule had, one after the other."""
+def _expected(schedule: Schedule, start: datetime, end: datetime, unseen: set[datetime]) -> Iterator[datetime]:
+    """Yield the instants by each rule that the schedule had, one after the other. Note those no beat could know of."""
     begins = max(start, schedule.anchor)
+    earlier = FormerSchedule.objects.filter(schedule=schedule, until__lte=begins).order_by("until").last()
+    since = earlier.until if earlier else schedule.anchor
     for former in FormerSchedule.objects.filter(schedule=schedule, until__gt=begins).order_by("until"):
         until = min(former.until, end)
         if until > begins:
-            yield from _by(former_rule(former), former.rule.get("one_off", False), begins, until)
-            begins = until
+            once = former.rule.get("one_off", False)
+            for instant in _by(former_rule(former), schedule, since if once else None, after=begins, until=until):
+                if former.rule.get("unseen", False):
+                    unseen.add(instant)
+                yield instant
+            begins = since = until
     if begins < end:
-        yield from _by(rule_of(schedule.periodic_task, schedule), schedule.periodic_task.one_off, begins, end)
+        once = schedule.periodic_task.one_off
+        rule = rule_of(schedule.periodic_task, schedule)
+        yield from _by(rule, schedule, since if once else None, after=begins, until=end)
 
 
-def _by(rule: Rule, one_off: bool, after: datetime, until: datetime) -> Iterator[datetime]:
+def _by(
+    rule: Rule, schedule: Schedule, once_since: datetime | None, *, after: datetime, until: datetime
+) -> Iterator[datetime]:
+    """Yield the instants of a rule. Of one that fires once, in force from `once_since` on, those up to the one that
+    was run, or is yet to be.
+    """
     exclusions = excluded(rule)
+    ran = _ran(schedule, once_since, until) if once_since else None
+    if ran and ran <= after:
+        return
     for instant in instants(rule, after=after, until=until):
         yield instant
-        if one_off and not (exclusions and exclusions.reason(instant)):
+        if once_since and instant >= (ran or schedule.cursor) and not (exclusions and exclusions.reason(instant)):
             return
+
+
+def _ran(schedule: Schedule, after: datetime, until: datetime) -> datetime | None:
+    found = Run.objects.filter(schedule=schedule, trigger=Run.Trigger.SCHEDULE, scheduled_for__gt=after)
+    ran = found.filter(scheduled_for__lte=until).exclude(state="skipped").order_by("-scheduled_for").first()
+    return ran and ran.scheduled_for
 
 
 def _runs(schedule: Schedule, start: datetime, end: datetime) -> Iterator[Run]:
@@ -114,7 +137,11 @@ def _skips(schedule: Schedule, start: datetime, end: datetime) -> list[Run]:
 
 
 def _told(
-    expected: list[datetime], schedule: Schedule, ran: dict[datetime | None, Run], skips: list[Run]
+    expected: list[datetime],
+    schedule: Schedule,
+    ran: dict[datetime | None, Run],
+    skips: list[Run],
+    unseen: set[datetime],
 ) -> Iterator[Instant]:
     held = schedule.held_why if schedule.paused or schedule.switched_off else ""
     over: list[Run] = []
@@ -127,6 +154,9 @@ def _told(
             yield Instant(at=at, became=Became.RUN, run=run, reason=run.reason)
         elif over:
             yield Instant(at=at, became=Became.SKIPPED, run=over[-1], reason=over[-1].reason)
+        elif at in unseen:
+            why = "no beat had looked at its schedule before that was changed"
+            yield Instant(at=at, became=Became.SKIPPED, run=None, reason=why)
         elif at > schedule.cursor:
             yield Instant(at=at, became=Became.OWED, run=None, reason=f"it is {held}" if held else "it is due")
         else:

@@ -9,10 +9,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from django_celery_beat.models import ClockedSchedule, IntervalSchedule, PeriodicTask
 
 from jobs.models import Backfill, FormerSchedule, Job, Run, Schedule
-from jobs.services import backfill, history, lookahead, recovery, scheduling
+from jobs.services import backfill, control, history, lookahead, recovery, scheduling
 from jobs.services.history import Became
 from jobs.store.session import Session
 from jobsched.domain.errors import InvalidInput
@@ -38,7 +38,7 @@ def hourly(make_job: Callable[..., Job]) -> Callable[..., Schedule]:
     return make
 
 
-def told(schedule: Schedule, *, hours: int = 48) -> list[str]:
+def told(schedule: Schedule, *, hours: float = 48) -> list[str]:
     assert schedule.job is not None
     now = timezone.now()
     account = history.account(schedule.job, start=now - hours * HOUR, end=now)
@@ -89,6 +89,59 @@ def test_a_paused_schedule_owes_and_says_why(hourly: Callable[..., Schedule]) ->
     assert {(i.became, i.reason) for i in account.instants} == {(Became.OWED, "it is paused")}
 
 
+def test_what_was_made_held_owed_nothing_until_it_went_on(hourly: Callable[..., Schedule]) -> None:
+    schedule = hourly()
+    Schedule.objects.filter(pk=schedule.pk).update(switched_off=True)  # as it is when the row was made disabled
+    PeriodicTask.objects.update(enabled=False)
+    Schedule.objects.filter(pk=schedule.pk).update(held_why="")
+    PeriodicTask.objects.update(enabled=True)
+    scheduling.refresh_edited()
+    assert told(Schedule.objects.select_related("job").get(pk=schedule.pk)) == []
+
+
+def test_a_rule_that_was_changed_before_any_beat_saw_it_is_no_gap(hourly: Callable[..., Schedule]) -> None:
+    schedule = hourly()
+    Schedule.objects.filter(pk=schedule.pk).update(stale=True, next_fire_at=None)
+    IntervalSchedule.objects.update(every=2)
+    scheduling.refresh_edited()
+    assert told(schedule) == ["skipped"] * 24
+
+
+@pytest.mark.parametrize("catch_up", ["none", "latest", "all"])
+def test_a_one_off_is_expected_until_it_was_run(hourly: Callable[..., Schedule], catch_up: str) -> None:
+    schedule = hourly(accounted_hours=5)
+    PeriodicTask.objects.update(one_off=True)
+    five_hours_ago = schedule.anchor + 19 * HOUR
+    FormerSchedule.objects.update(until=five_hours_ago)
+    Schedule.objects.filter(pk=schedule.pk).update(cursor=five_hours_ago, catch_up=catch_up)
+    Run.objects.filter(schedule=schedule).delete()
+    scheduling.refresh_edited()
+    scheduling.fire_due()
+    schedule.refresh_from_db()
+    assert told(schedule, hours=5) == ["skipped"] * (5 if catch_up == "none" else 4) + ["run"] * (catch_up != "none")
+    assert told(schedule, hours=0.001) == []
+
+
+def test_what_a_one_off_missed_while_switched_off_is_told(hourly: Callable[..., Schedule]) -> None:
+    schedule = hourly(accounted_hours=0.5)
+    Schedule.objects.update(next_fire_at=None)
+    PeriodicTask.objects.update(one_off=True)
+    PeriodicTask.objects.update(enabled=False)
+    Schedule.objects.filter(pk=schedule.pk).update(next_fire_at=schedule.anchor + 24 * HOUR)
+    PeriodicTask.objects.update(enabled=True)
+    skipped = Run.objects.get()
+    assert (skipped.state, "switched off" in skipped.reason) == ("skipped", True)
+
+
+def test_a_moment_that_had_passed_when_it_was_given_is_expected(make_job: Callable[..., Job]) -> None:
+    moment = ClockedSchedule.objects.create(clocked_time=timezone.now() - HOUR)
+    row = PeriodicTask.objects.create(name="Once", task="x", clocked=moment, one_off=True)
+    Schedule.objects.filter(pk=row.pk).update(job=make_job("Once"))
+    scheduling.refresh_edited()
+    scheduling.fire_due()
+    assert told(Schedule.objects.select_related("job").get(pk=row.pk)) == ["run"]
+
+
 def test_a_period_with_too_many_instants_is_refused(hourly: Callable[..., Schedule]) -> None:
     schedule = hourly()
     Schedule.objects.update(anchor=timezone.now() - 20_000 * HOUR)
@@ -135,6 +188,15 @@ def test_a_backfill_of_a_job_that_skips_overlaps_queues(hourly: Callable[..., Sc
     )
     assert filled.made == 5
     assert [len(claim_next(session)) for _ in range(2)] == [1, 0]
+
+
+def test_a_backfill_is_not_replaced_by_newer_runs(hourly: Callable[..., Schedule]) -> None:
+    schedule = hourly(overlap="replace")
+    assert schedule.job is not None
+    now = timezone.now()
+    filled = backfill.backfill(schedule.job, start=now - 5 * HOUR, end=now - 2 * HOUR, actor="ada")
+    control.trigger(job=schedule.job.name, actor="ada")
+    assert Run.objects.filter(trigger="backfill", state="queued").count() == filled.made == 3
 
 
 @pytest.mark.parametrize(
