@@ -15,7 +15,7 @@ from jobs.models import Backfill, Job, Run, Schedule
 from jobs.rules import excluded, instants, rule_of
 from jobs.store import births, limits
 from jobs.store.births import Birth
-from jobs.store.session import django_connection
+from jobs.store.session import django_connection, short_transaction
 from jobsched.domain.errors import InvalidInput
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def backfill(
     if max_running is not None and max_running < 1:
         raise InvalidInput(f"max_running must be at least 1, not {max_running}.")
     wanted, left_out, schedule = _wanted(job, start, end)
-    with transaction.atomic():
+    with short_transaction():
         row = Backfill.objects.create(job=job, start=start, end=end, max_running=max_running, requested_by=actor)
         apart = max_running is not None and job.overlap == Job.Overlap.ALLOW
         runs = [

@@ -15,7 +15,7 @@ from jobs import messages
 from jobs.models import Job, Run
 from jobs.store import births, control, limits
 from jobs.store.births import Birth
-from jobs.store.session import django_connection
+from jobs.store.session import django_connection, short_transaction
 from jobsched.domain.errors import Conflict, InvalidInput, NotFound
 from jobsched.domain.states import FINISHED, State
 
@@ -149,7 +149,7 @@ def _make(wanted: list[Birth], *, limited: bool) -> Requested:
 
 
 def _make_limited(wanted: list[Birth]) -> tuple[list[int], bool]:
-    with transaction.atomic():
+    with short_transaction():
         made = limits.create(django_connection, wanted)
         messages.hint_on_commit(made.ready)
         if made.asked_to_end:
@@ -171,7 +171,7 @@ def cancel(run_ids: Iterable[int], *, actor: str) -> dict[int, State]:
     The request is recorded before workers are told, so that it holds even if none can be reached now.
     """
     ids = list(run_ids)
-    with transaction.atomic():
+    with short_transaction():
         cancelled = control.cancel(django_connection, ids, actor=actor)
         states = cancelled.states
         if State.RUNNING in states.values():
@@ -198,7 +198,10 @@ def _ended(found: Run) -> str:
 
 
 def pause(job: Job) -> bool:
-    """Hold a job's schedule: due instants become skipped runs. Return whether it was not paused before."""
+    """Hold a job's schedule: what falls due is owed until it goes on, and then its catch-up rule decides.
+
+    Return whether it was not paused before.
+    """
     return bool(Job.objects.filter(pk=job.pk, paused=False).update(paused=True))
 
 

@@ -119,7 +119,7 @@ def _by(
 def _ran(schedule: Schedule, after: datetime, until: datetime) -> datetime | None:
     found = Run.objects.filter(schedule=schedule, trigger=Run.Trigger.SCHEDULE, scheduled_for__gt=after)
     ran = found.filter(scheduled_for__lte=until).exclude(state="skipped").order_by("-scheduled_for").first()
-    return ran and ran.scheduled_for
+    return ran.scheduled_for if ran else None
 
 
 def _runs(schedule: Schedule, start: datetime, end: datetime) -> Iterator[Run]:

@@ -19,16 +19,23 @@ class Cancelled:
 
 
 def cancel(execute: Execute, run_ids: Sequence[int], *, actor: str) -> Cancelled:
-    """End waiting runs and ask running ones to end.
+    """End waiting runs and ask running ones to end. Call inside a transaction.
 
     A run missing from the answer had ended before. A running run stays `running` until its attempt is dead.
     """
+    # Locked by a statement of its own: the next one then begins after whatever changed them, and sees it.
+    execute(
+        """
+        SELECT FROM jobs_run WHERE id = ANY(%(ids)s::bigint[]) AND state IN ('scheduled', 'queued', 'running')
+        ORDER BY id FOR UPDATE
+        """,
+        {"ids": list(run_ids)},
+    )
     rows = execute(
         """
         WITH target AS (
             SELECT id, state FROM jobs_run
             WHERE id = ANY(%(ids)s::bigint[]) AND state IN ('scheduled', 'queued', 'running')
-            ORDER BY id FOR UPDATE
         ), changed AS (
             UPDATE jobs_run r SET
                 state = CASE t.state WHEN 'running' THEN 'running' ELSE 'cancelled' END,

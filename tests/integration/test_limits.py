@@ -20,6 +20,7 @@ from jobs.store.session import Session
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.states import State
 from tests.integration.conftest import claim_next, claim_request
+from tests.processes import wait_for
 
 
 def ended(claim: Claim, after: State = State.SUCCEEDED) -> Settlement:
@@ -362,3 +363,30 @@ def test_requests_from_all_sides_at_once_never_overlap(
         thread.join()
     assert Run.objects.filter(state="succeeded").count() == 8 * per_requester
     assert most["running"] == 1
+
+
+def test_a_run_that_is_claimed_while_it_is_cancelled_is_asked_to_end(
+    make_job: Callable[..., Job], session: Session
+) -> None:
+    run = request(make_job())
+    session("BEGIN", {})
+    [claim] = claim_next(session)  # not committed yet: the cancel waits for it
+    states: dict[int, State] = {}
+
+    def cancel() -> None:
+        states.update(control.cancel([run.pk], actor="ada"))
+        connection.close()
+
+    cancelling = threading.Thread(target=cancel)
+    cancelling.start()
+    wait_for(lambda: _somebody_waits(), what="the cancel that waits")
+    session("COMMIT", {})
+    cancelling.join()
+    run.refresh_from_db()
+    assert (states, run.state, run.cancel_requested_by) == ({claim.run_id: State.RUNNING}, "running", "ada")
+
+
+def _somebody_waits() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        return bool(cursor.fetchone()[0])
