@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Protocol, cast
+from uuid import uuid4
 
 import amqp
 import psycopg
@@ -94,27 +95,68 @@ def hint(waiting: Mapping[str, int]) -> bool:
     """Tell workers which queues have work, given how many runs each holds. Return whether the broker took it."""
     if time.monotonic() < _quiet.until:
         return False
+    hints = {queue: min(runs, HINTS_AT_ONCE) for queue, runs in waiting.items() if runs > 0}
     try:
-        with current_app.producer_or_acquire() as producer:
-            # Without limits of its own, kombu tries for ever to connect, and its caller with it.
-            producer.connection.ensure_connection(max_retries=1, interval_start=0, interval_max=0)
-            for queue, runs in waiting.items():
-                for _ in range(min(runs, HINTS_AT_ONCE)):
-                    current_app.send_task(
-                        WORK_TASK,
-                        args=[queue],
-                        queue=queue,
-                        producer=producer,
-                        expiration=HINT_LIFETIME_SECONDS,
-                        delivery_mode="transient",  # worth less than a write to disk
-                        retry=False,
-                        ignore_result=True,
-                    )
+        if list(hints.values()) == [1]:
+            _hint_one(*hints)
+        elif hints:
+            _hint_many(hints)
     except BROKER_ERRORS as error:
         _quiet.until = time.monotonic() + QUIET_SECONDS
         logger.warning("hint not sent: broker unreachable, the sweep will repeat it error=%s", error)
         return False
     return True
+
+
+def _hint_one(queue: str) -> None:
+    with current_app.producer_or_acquire() as producer:
+        # Without limits of its own, kombu tries for ever to connect, and its caller with it.
+        producer.connection.ensure_connection(max_retries=1, interval_start=0, interval_max=0)
+        _publish_hint(queue, producer)
+
+
+def _hint_many(hints: Mapping[str, int]) -> None:
+    """Make one message a queue and send copies of it: a beat that fires thousands has no time to make each anew.
+
+    Nobody waits for each to be confirmed, as closing the channel waits for all.
+    """
+    with _channel() as channel:
+        producer = current_app.amqp.Producer(channel, auto_declare=False)
+        for queue, count in hints.items():
+            if not isinstance(channel, amqp.Channel):
+                for _ in range(count):
+                    _publish_hint(queue, producer)
+                continue
+            made: list[tuple[amqp.Message, dict[str, Any]]] = []
+            channel.basic_publish = partial(_keep, made)
+            _publish_hint(queue, producer)
+            for message, options in made:
+                for _ in range(count):
+                    amqp.Channel.basic_publish(channel, _copy(message), **options)
+
+
+def _keep(made: list[tuple[amqp.Message, dict[str, Any]]], message: amqp.Message, **options: Any) -> None:
+    made.append((message, {name: options[name] for name in ("exchange", "routing_key")}))
+
+
+def _copy(message: amqp.Message) -> amqp.Message:
+    """Return the same message as one of its own: tasks are told apart by their ids."""
+    properties, own = dict(message.properties), str(uuid4())
+    properties["application_headers"] = {**properties["application_headers"], "id": own, "root_id": own}
+    return amqp.Message(message.body, **{**properties, "correlation_id": own})
+
+
+def _publish_hint(queue: str, producer: Any) -> None:
+    current_app.send_task(
+        WORK_TASK,
+        args=[queue],
+        queue=queue,
+        producer=producer,
+        expiration=HINT_LIFETIME_SECONDS,
+        delivery_mode="transient",  # worth less than a write to disk
+        retry=False,
+        ignore_result=True,
+    )
 
 
 def hint_on_commit(waiting: Mapping[str, int]) -> None:
