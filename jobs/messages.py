@@ -128,7 +128,7 @@ def _hint_many(hints: Mapping[str, int]) -> None:
                     _publish_hint(queue, producer)
                 continue
             made: list[tuple[amqp.Message, dict[str, Any]]] = []
-            channel.basic_publish = partial(_keep, made)
+            cast(Any, channel).basic_publish = partial(_keep, made)
             _publish_hint(queue, producer)
             for message, options in made:
                 for _ in range(count):

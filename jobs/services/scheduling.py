@@ -69,7 +69,7 @@ def agenda() -> Agenda:
 
 def refresh_edited(*, limit: int = BATCH) -> int:
     """Work out the next instant of schedules that were made or edited. Return how many there were."""
-    with short_transaction():
+    with short_transaction(wait_for_disk=False):  # undone by a crash, they are stale again
         entries = schedules.lock_stale(django_connection, limit=limit)
         schedules.advance(
             django_connection,
@@ -90,7 +90,7 @@ def fire_due(*, limit: int = BATCH) -> int:
 
     Return how many schedules fired. No broker is needed.
     """
-    with short_transaction():
+    with short_transaction(wait_for_disk=False):  # undone by a crash, they are due again; claims wait for the disk
         entries = schedules.lock_due_jobs(django_connection, limit=limit)
         if not entries:
             return 0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import psycopg
@@ -50,8 +50,7 @@ FROZEN_SECONDS = 3
 its session, and so lets them go."""
 
 
-@dataclass(slots=True)
-class _Spoke:
+class _Spoke(threading.local):
     at: float = 0.0
 
 
@@ -59,14 +58,19 @@ _spoke = _Spoke()
 
 
 @contextmanager
-def short_transaction(*, frozen_seconds: int = FROZEN_SECONDS) -> Iterator[None]:
+def short_transaction(*, frozen_seconds: int = FROZEN_SECONDS, wait_for_disk: bool = True) -> Iterator[None]:
     """Open a transaction on Django's default connection that the database ends if this process stands still.
 
     Said in the transaction itself, so that it also holds behind PgBouncer in transaction mode. Whoever reckons for long
-    inside it calls `still_here`.
+    inside it calls `still_here`. Without `wait_for_disk` a crash of the database may undo the whole of it, as if it
+    had not been done yet: only for what is done again then, and of which nobody was told before a later commit.
     """
     with transaction.atomic():
-        django_connection(f"SET LOCAL idle_in_transaction_session_timeout = '{frozen_seconds}s'", {})
+        django_connection(
+            "SELECT set_config('idle_in_transaction_session_timeout', %(frozen)s, true), "
+            "CASE WHEN %(hasty)s THEN set_config('synchronous_commit', 'off', true) END",
+            {"frozen": f"{frozen_seconds}s", "hasty": not wait_for_disk},
+        )
         _spoke.at = time.monotonic()
         yield
 
