@@ -88,7 +88,7 @@ class JobScheduler(Scheduler):
         handled = 0
         steps: tuple[tuple[bool, Callable[[], int | None]], ...] = (
             (agenda.stale, scheduling.refresh_edited),
-            (agenda.due_jobs, self._fire),
+            (agenda.due_jobs, self._rush if agenda.rush else scheduling.fire_due),
             (agenda.due_runs, recovery.promote),
             (agenda.due_tasks, scheduling.send_due),
             (agenda.expired and time.monotonic() - self._away_at >= RECORD_SECONDS, recovery.reap),
@@ -100,28 +100,25 @@ class JobScheduler(Scheduler):
                 handled += done or 0
         return handled > 0
 
-    def _fire(self) -> int:
-        """Fire what is due. While whole batches are, a second thread fires others: the database works for one of the
-        two while the other reckons."""
-        fired = scheduling.fire_due()
-        if fired < scheduling.BATCH:
-            return fired
-        others = self._second.submit(self._fire_more)
+    def _rush(self) -> int:
+        """Fire many batches in two threads: the database works for one of them while the other reckons."""
+        others = self._second.submit(self._fire_batches)
         try:
-            fired += self._fire_more()
+            fired = self._fire_batches()
         finally:
-            fired += others.result()
-        return fired
+            fired_by_others = others.result()
+        return fired + fired_by_others
 
-    def _fire_more(self) -> int:
+    def _fire_batches(self) -> int:
         """Fire up to BATCHES_AT_ONCE batches. Retries and leases have their turn then."""
         close_old_connections()  # this thread's own may have gone stale since the last rush
         fired = 0
         try:
-            for _ in range(BATCHES_AT_ONCE):
-                batch = scheduling.fire_due()
+            for number in range(BATCHES_AT_ONCE):
+                limit = scheduling.SMALL_BATCH if number < 2 else scheduling.BATCH
+                batch = scheduling.fire_due(limit=limit)
                 fired += batch
-                if batch < scheduling.BATCH:
+                if batch < limit:
                     break
         except DatabaseError:
             connection.close()
@@ -147,7 +144,8 @@ class JobScheduler(Scheduler):
     def _pause(self, agenda: Agenda | None) -> float:
         if agenda is None or agenda.seconds_to_next is None or self._failed:
             return self._idle_seconds
-        return max(BREATH_SECONDS, min(agenda.seconds_to_next, self._idle_seconds))
+        wait = agenda.seconds_to_next if agenda.seconds_to_next > 0 else BREATH_SECONDS
+        return min(wait, self._idle_seconds)
 
     def sync(self) -> None:
         """Nothing is held back: each tick commits what it did."""

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 BATCH: Final = 500
 """Schedules in one transaction: enough to spread its cost, few enough that other beats find some too."""
+SMALL_BATCH: Final = 250
+"""More than this are a rush. Its first batches are as small, so that what is due together starts together."""
 SEND_BATCH: Final = 200
 """The same for messages of plain Celery tasks: this many may be sent twice when the broker fails half-way."""
 LATE: Final = timedelta(minutes=1)
@@ -64,7 +66,7 @@ class Fires:
 
 def agenda() -> Agenda:
     """Return what there is to do now, and how long until there is more."""
-    return schedules.agenda(django_connection)
+    return schedules.agenda(django_connection, batch=SMALL_BATCH)
 
 
 def refresh_edited(*, limit: int = BATCH) -> int:

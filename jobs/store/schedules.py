@@ -214,6 +214,8 @@ class Agenda:
 
     stale: bool
     due_jobs: bool
+    rush: bool
+    """More of them than one batch takes."""
     due_tasks: bool
     due_runs: bool
     held: bool
@@ -222,8 +224,8 @@ class Agenda:
     """Until the next schedule, waiting run or rated start is due; negative when overdue."""
 
 
-def agenda(execute: Execute) -> Agenda:
-    """Ask what is due now, and how long until something else is."""
+def agenda(execute: Execute, *, batch: int) -> Agenda:
+    """Ask what is due now, and how long until something else is. More than `batch` due jobs are a rush."""
     [row] = execute(
         """
         WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
@@ -241,7 +243,12 @@ def agenda(execute: Execute) -> Agenda:
         )
         SELECT
             EXISTS (SELECT FROM jobs_schedule WHERE stale),
-            job <= now, task <= now, run <= now,
+            job <= now,
+            CASE WHEN job <= now THEN EXISTS (
+                SELECT FROM jobs_schedule
+                WHERE next_fire_at <= clock.now AND NOT switched_off AND NOT paused AND job_id IS NOT NULL
+                ORDER BY next_fire_at OFFSET %(batch)s) END,
+            task <= now, run <= now,
             held,
             EXISTS (SELECT FROM jobs_run WHERE state = 'running' AND lease_until < now),
             extract(epoch FROM least(job, task, run, CASE WHEN held THEN (
@@ -251,12 +258,13 @@ def agenda(execute: Execute) -> Agenda:
             ) - now)::double precision
         FROM clock, next
         """,
-        {},
+        {"batch": batch},
     )
-    stale, due_jobs, due_tasks, due_runs, held, expired, seconds = row
+    stale, due_jobs, rush, due_tasks, due_runs, held, expired, seconds = row
     return Agenda(
         stale=stale,
         due_jobs=bool(due_jobs),
+        rush=bool(rush),
         due_tasks=bool(due_tasks),
         due_runs=bool(due_runs),
         held=held,
