@@ -31,6 +31,8 @@ BREATH_SECONDS = 0.05
 """The shortest pause when something is due that could not be done, e.g. a schedule that somebody is editing."""
 HEALTH_SECONDS = 3.0
 """How often a beat shows that it is well."""
+SHORTEST_SECONDS = 0.01
+"""The shortest pause before an instant: it is not worth a tick of its own to be on time to the millisecond."""
 BATCHES_AT_ONCE = 10
 """Before a beat looks at anything else."""
 RECORD_SECONDS = 5.0
@@ -144,7 +146,7 @@ class JobScheduler(Scheduler):
     def _pause(self, agenda: Agenda | None) -> float:
         if agenda is None or agenda.seconds_to_next is None or self._failed:
             return self._idle_seconds
-        wait = agenda.seconds_to_next if agenda.seconds_to_next > 0 else BREATH_SECONDS
+        wait = max(agenda.seconds_to_next, SHORTEST_SECONDS) if agenda.seconds_to_next > 0 else BREATH_SECONDS
         return min(wait, self._idle_seconds)
 
     def sync(self) -> None:

@@ -92,16 +92,12 @@ def test_a_clock_that_is_an_hour_off_changes_nothing(
     if library is None:
         missing("faketime")
     for shift in ("+3600", "-3600"):
-        wrong = start_beat(
-            env={
-                "LD_PRELOAD": str(library),
-                "FAKETIME": shift,
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-                "FAKETIME_NO_CACHE": "1",
-            }
-        )
-        before = fired()
-        wait_for(lambda before=before: fired() >= before + 3 * JOBS, timeout=60, what=f"fires by a clock {shift} s off")
+        wrong = start_beat(env={"LD_PRELOAD": str(library), "FAKETIME": shift})
+        for _ in range(3):  # not only what was due when it started
+            before = fired()
+            wait_for(
+                lambda before=before: fired() >= before + 2 * JOBS, timeout=60, what=f"fires by a clock {shift} s off"
+            )
         wrong.kill()
     for instant, made in Run.objects.values_list("scheduled_for", "created_at"):
         assert instant is not None and timedelta(0) <= made - instant < timedelta(minutes=1)
