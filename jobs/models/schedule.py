@@ -13,6 +13,12 @@ from django_celery_beat.models import PeriodicTask
 from jobs.models.job import Job
 
 
+class ScheduleQuerySet(models.QuerySet["Schedule"]):
+    def with_rule(self) -> ScheduleQuerySet:
+        """Fetch along all rows that say when: the PeriodicTask and whichever of django-celery-beat's it names."""
+        return self.select_related(*(f"periodic_task__{kind}" for kind in ("crontab", "interval", "clocked", "solar")))
+
+
 class Schedule(models.Model):
     """The scheduler's memory of one PeriodicTask, and what django-celery-beat has no column for.
 
@@ -71,6 +77,8 @@ class Schedule(models.Model):
         editable=False,
         help_text="Why instants that are owed did not fire, if it was not for want of a beat.",
     )
+
+    objects = ScheduleQuerySet.as_manager()
 
     class Meta:
         indexes = [

@@ -91,11 +91,7 @@ def _wanted(job: Job, start: datetime, end: datetime) -> tuple[list[datetime], i
         raise InvalidInput(
             f"the backfill ends at {end.isoformat()}, which is yet to come; it is for past instants only."
         )
-    schedule = (
-        Schedule.objects.filter(job=job)
-        .select_related(*(f"periodic_task__{kind}" for kind in ("crontab", "interval", "clocked", "solar")))
-        .first()
-    )
+    schedule = Schedule.objects.filter(job=job).with_rule().first()
     if schedule is None:
         raise InvalidInput(f"The job '{job.name}' has no schedule, so that no instant of its past is known.")
     rule = rule_of(schedule.periodic_task, schedule)

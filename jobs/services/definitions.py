@@ -186,7 +186,7 @@ def _celery_policy(spec: JobSpec, *, where: str) -> dict[str, Any]:
 
 def _save_schedule(job: Job, spec: JobSpec, *, where: str) -> bool:
     """Make the job's PeriodicTask, and our row beside it, what the spec says. Return whether anything changed."""
-    schedule = Schedule.objects.filter(job=job).select_related(*_TASK_ROWS).first()
+    schedule = Schedule.objects.filter(job=job).with_rule().first()
     now = datetime.now(UTC)
     wanted = spec.timetable(anchor=now)
     if wanted is None:
@@ -285,7 +285,7 @@ def preview(spec: JobSpec, *, count: int = 5) -> Preview:
 
 def preview_of(job: Job, *, count: int = 5) -> Preview:
     """Return the schedule of a saved job in words, and its next instants as the scheduler will fire them."""
-    schedule = Schedule.objects.filter(job=job).select_related(*_TASK_ROWS).first()
+    schedule = Schedule.objects.filter(job=job).with_rule().first()
     if schedule is None:
         return Preview(words="only on request")
     task = schedule.periodic_task
@@ -323,12 +323,9 @@ def _previewed(
     return Preview(words=words, fires=fires, skipped=skipped, warnings=warnings)
 
 
-_TASK_ROWS = tuple(f"periodic_task__{kind}" for kind in ("crontab", "interval", "clocked", "solar"))
-
-
 def manifest(job: Job) -> dict[str, Any]:
     """Return a job as the keys of the YAML format, defaults left out. It reads back as the same job."""
-    schedule = Schedule.objects.filter(job=job).select_related(*_TASK_ROWS).first()
+    schedule = Schedule.objects.filter(job=job).with_rule().first()
     said: dict[str, Any] = {
         **_work(job),
         **(_when(schedule) if schedule else {}),

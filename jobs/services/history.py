@@ -60,11 +60,7 @@ def account(job: Job, *, start: datetime, end: datetime) -> Account:
     """
     if start >= end:
         raise InvalidInput(f"the period ends ({end.isoformat()}) before it begins ({start.isoformat()}).")
-    schedule = (
-        Schedule.objects.filter(job=job)
-        .select_related(*(f"periodic_task__{kind}" for kind in ("crontab", "interval", "clocked", "solar")))
-        .first()
-    )
+    schedule = Schedule.objects.filter(job=job).with_rule().first()
     if schedule is None:
         raise InvalidInput(f"The job '{job.name}' has no schedule; it runs on request only.")
     ran = {run.scheduled_for: run for run in _runs(schedule, start, end)}

@@ -192,8 +192,8 @@ def _end(execute: Execute, lanes: Iterable[Lane]) -> bool:
     return State.RUNNING in states.values()
 
 
-def admit(execute: Execute, lanes: Collection[Lane], queues: Collection[str] = ()) -> Counter[str]:
-    """Let waiting runs go as far as the limits allow, after lanes were freed or filled.
+def admit(execute: Execute, lanes: Collection[tuple[int, str | None]], queues: Collection[str] = ()) -> Counter[str]:
+    """Let waiting runs go as far as the limits allow, after lanes were freed or filled. Without a name, all of a job's.
 
     Return how many may be claimed now, by queue.
     """
@@ -234,16 +234,7 @@ def admit_all(execute: Execute) -> Counter[str]:
         """,
         {},
     )
-    ready: Counter[str] = Counter()
-    if jobs:
-        rows = execute(
-            """
-            SELECT a.freed_queue, a.runs FROM unnest(%(jobs)s::bigint[]) AS i(job), jobs_admit(i.job, NULL) AS a
-            """,
-            {"jobs": [job for (job,) in jobs]},
-        )
-        for queue, runs in rows:
-            ready[queue] += runs
+    ready = admit(execute, [(job, None) for (job,) in jobs])  # first: some then wait for their queue's rate
     queues = execute(
         """
         WITH RECURSIVE waiting AS (
