@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -13,7 +12,7 @@ from django.db import transaction
 from jobs import messages
 from jobs.models import Backfill, Job, Run, Schedule
 from jobs.rules import excluded, instants, rule_of
-from jobs.store import births, limits
+from jobs.store import limits
 from jobs.store.births import Birth
 from jobs.store.session import django_connection, short_transaction
 from jobsched.domain.errors import InvalidInput
@@ -69,17 +68,19 @@ def backfill(
             )
             for at in wanted
         ]
-        made = _make(runs, limited=apart or job.limited) if runs else 0
+        made = limits.make(django_connection, runs, limited=apart or job.limited)
+        messages.hint_on_commit(made.ready)
+        count = len(made.born)
         filled = Filled(
-            id=row.pk if made and not dry_run else None,
+            id=row.pk if count and not dry_run else None,
             instants=len(wanted),
-            made=made,
-            already=len(wanted) - made,
+            made=count,
+            already=len(wanted) - count,
             excluded=left_out,
         )
         if filled.id is None:
             transaction.set_rollback(True)
-    logger.info("backfill id=%s job=%s made=%d already=%d actor=%s", filled.id, job.name, made, filled.already, actor)
+    logger.info("backfill id=%s job=%s made=%d already=%d actor=%s", filled.id, job.name, count, filled.already, actor)
     return filled
 
 
@@ -104,13 +105,3 @@ def _wanted(job: Job, start: datetime, end: datetime) -> tuple[list[datetime], i
         )
     wanted = [at for at in found if not (exclusions and exclusions.reason(at))]
     return wanted, len(found) - len(wanted), schedule
-
-
-def _make(runs: list[Birth], *, limited: bool) -> int:
-    if limited:
-        made = limits.create(django_connection, runs)
-        messages.hint_on_commit(made.ready)
-        return len(made.born)
-    born = births.create(django_connection, runs)
-    messages.hint_on_commit(Counter(b.queue for b in born if not b.held))
-    return len(born)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -134,27 +134,15 @@ def request_again(run_id: int, *, actor: str) -> Requested:
 
 
 def _make(wanted: list[Birth], *, limited: bool) -> Requested:
-    if limited:
-        made, anew = _make_limited(wanted)
-    else:
-        # One statement needs no transaction around it: that would cost two more trips to the database.
-        born = births.create(django_connection, wanted)
-        made, anew = [b.id for b in born], True
-        messages.hint_on_commit(Counter(b.queue for b in born if b.state is State.QUEUED and not b.held))
-        rated = {b.queue for b in born if b.held}
-        if rated:
-            messages.hint_on_commit(limits.admit(django_connection, (), rated))
-    found = Run.objects.select_related("job__project").in_bulk(made)
-    return Requested(runs=[found[id] for id in made], anew=anew)
-
-
-def _make_limited(wanted: list[Birth]) -> tuple[list[int], bool]:
-    with short_transaction():
-        made = limits.create(django_connection, wanted)
+    # A statement alone needs no transaction around it: that would cost two more trips to the database.
+    with short_transaction() if limited else nullcontext():
+        made = limits.make(django_connection, wanted, limited=limited)
         messages.hint_on_commit(made.ready)
         if made.asked_to_end:
             transaction.on_commit(messages.look, robust=True)
-    return [*made.instead, *(b.id for b in made.born)], bool(made.born)
+    ids = [*made.instead, *(b.id for b in made.born)]
+    found = Run.objects.select_related("job__project").in_bulk(ids)
+    return Requested(runs=[found[id] for id in ids], anew=bool(made.born))
 
 
 def run(run_id: int) -> Run:

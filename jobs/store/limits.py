@@ -44,7 +44,7 @@ class _Standing:
 
 @dataclass(kw_only=True, slots=True)
 class Made:
-    """What became of the births of limited jobs."""
+    """What became of births."""
 
     born: list[Born]
     instead: list[int]
@@ -114,6 +114,19 @@ def create(execute: Execute, wanted: Sequence[Birth]) -> Made:
     ready = admit(execute, lanes | set(replaced))
     ready.update(b.queue for b in born if b.state is State.QUEUED and b.held == Run.Held.NO)
     return Made(born=born, instead=instead, asked_to_end=asked_to_end, ready=ready)
+
+
+def make(execute: Execute, wanted: Sequence[Birth], *, limited: bool) -> Made:
+    """Make runs of jobs that are limited, inside a transaction and as `create` does, or of jobs that are not.
+
+    Those that are not need no transaction around their one statement. Where a queue has a rate, it is asked at once.
+    """
+    if limited:
+        return create(execute, wanted)
+    born = births.create(execute, wanted)
+    ready = Counter(b.queue for b in born if b.state is State.QUEUED and b.held == Run.Held.NO)
+    ready.update(admit(execute, (), {b.queue for b in born if b.held == Run.Held.QUEUE}))
+    return Made(born=born, instead=[], asked_to_end=False, ready=ready)
 
 
 def _placed(birth: Birth, said: Limits) -> Birth:
