@@ -33,6 +33,8 @@ class Attempt(models.Model):
     output_total = models.BigIntegerField(default=0)
     sections = models.JSONField(null=True)
     killed = models.IntegerField(default=0)
+    # Which processes were ended with the attempt, and how: the receipt of a cancel or a time limit.
+    processes = models.JSONField(null=True)
 
     class Meta:
         ordering = ["run", "number"]

@@ -66,6 +66,12 @@ class Job(models.Model):
     )
     timeout = models.DurationField(null=True, blank=True, default=timedelta(hours=1))
     grace = models.DurationField(default=timedelta(seconds=10))
+    max_wait = models.DurationField(
+        null=True, blank=True, help_text="A run that waited this long in its queue without being started is given up."
+    )
+    deadline = models.DurationField(
+        null=True, blank=True, help_text="A run must have ended this long after it was due, all attempts included."
+    )
     retries = models.JSONField(default=dict, blank=True)
     on_lost = models.CharField(max_length=8, choices=OnLost.choices, default=OnLost.RETRY)
     env = models.JSONField(default=dict, blank=True)

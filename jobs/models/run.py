@@ -74,6 +74,13 @@ class Run(models.Model):
     # A skipped run may stand for several instants: those from `scheduled_for` to here.
     skipped_until = models.DateTimeField(null=True)
     skipped_count = models.IntegerField(null=True)
+    # What its definition said of time when the run was made: how long it may wait in its queue, and when all of it must
+    # have ended. `expires_at` is the nearer of the two while it waits, and what beat looks for.
+    wait_seconds = models.FloatField(null=True)
+    deadline_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(null=True)
+    # The run that this one repeats: by number, so that history may be cleared away behind it.
+    retry_of = models.BigIntegerField(null=True)
     attempt = models.IntegerField(default=0)
     handed_back = models.IntegerField(default=0)
     claim_token = models.UUIDField(null=True)
@@ -148,6 +155,14 @@ class Run(models.Model):
             models.Index(fields=["run_at"], condition=Q(state="scheduled"), name="jobs_run_promote"),
             models.Index(fields=["id"], condition=Q(state="running"), name="jobs_run_running"),
             models.Index(F("job"), F("id").desc(), name="jobs_run_of_job"),
+            models.Index(
+                fields=["expires_at"],
+                condition=Q(state__in=("scheduled", "queued"), expires_at__isnull=False),
+                name="jobs_run_expires",
+            ),
+            # Dead ends, and what became of them.
+            models.Index(F("id").desc(), condition=Q(state__in=("failed", "timed_out")), name="jobs_run_dead_end"),
+            models.Index(fields=["retry_of"], condition=Q(retry_of__isnull=False), name="jobs_run_retries"),
         ]
 
     def __str__(self) -> str:
