@@ -157,7 +157,7 @@ class _Link:
 
     def __init__(self, client: socket.socket, server: socket.socket, wire: Wire, *, gone: _Gone) -> None:
         self._client, self._server, self._wire, self._gone = client, server, wire, gone
-        self._half_closed = False
+        self._open_ways = ["there", "back"]
         self._may_speak = threading.Event()
         self._may_speak.set()
         for end in (client, server):
@@ -193,11 +193,12 @@ class _Link:
                 sink.sendall(passed)
             sink.shutdown(socket.SHUT_WR)
         except OSError:  # reset by either side, or by us
-            self._half_closed = True
-        if self._half_closed:
+            self._open_ways.clear()
+        if self._open_ways:
+            self._open_ways.pop()
+        if not self._open_ways:
             self._gone(self)
             self.reset()
-        self._half_closed = True
 
 
 class _Gone(Protocol):
