@@ -19,7 +19,7 @@ LOCAL_ARGS = $(if $(BROKER),--broker $(BROKER)) $(ARGS)
 PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quiet --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe
 
-.PHONY: help demo up down test test-zones check bench bench-beat format format-check lint types contracts lock install
+.PHONY: help demo up down test test-zones check bench bench-beat chaos format format-check lint types contracts lock install
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ bench: $(VENV)/.dev ## Compare our throughput and latency with others', on the s
 bench-beat: $(VENV)/.dev ## Measure beat with up to a million schedules, beside stock beat (ARGS=--quick)
 	@tools/need-for-tests rabbitmq-server
 	@exec $(LOCAL) exec -- $(PY) -m benchmarks.beat $(ARGS)
+
+chaos: $(VENV)/.dev ## Break servers, beats and workers, and hold the promises against it (E=worker-kill SEED=7)
+	@tools/need-for-tests rabbitmq-server
+	@exec $(PY) -m tests.chaos --with-parent $$PPID $(if $(E),--only $(E)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 format: $(VENV)/.dev ## Rewrite the code in the project's format
 	@$(VENV)/bin/ruff format .
