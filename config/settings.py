@@ -2,7 +2,7 @@
 
 | variable | meaning | default |
 |---|---|---|
-| JOBSCHED_DATABASE_URL | PostgreSQL, `postgres://user:password@host:port/name` | required |
+| JOBSCHED_DATABASE_URL | PostgreSQL, `postgres://user:password@host:port,host:port/name` | required |
 | JOBSCHED_BROKER_URL | RabbitMQ, `amqp://user:password@host:port/vhost`, or `pgmq://…` | required |
 | JOBSCHED_SECRET_KEY | Django's secret key, at least 32 characters | required |
 | JOBSCHED_ALLOWED_HOSTS | comma-separated host names the web process answers to | 127.0.0.1,localhost |
@@ -14,6 +14,9 @@
 | JOBSCHED_HEARTBEAT_SECONDS | how often a sign of life is given | 10 |
 | JOBSCHED_TASK_EVENTS | workers tell Flower of each run | true |
 | JOBSCHED_PREPARED_STATEMENTS | off behind PgBouncer in transaction mode | true |
+| JOBSCHED_STATEMENT_TIMEOUT_SECONDS | a statement, except of migrations, may take so long; 0: for ever | 30 |
+| JOBSCHED_IDLE_IN_TRANSACTION_SECONDS | a transaction may idle so long; 0: for ever | 60 |
+| JOBSCHED_TCP_USER_TIMEOUT_SECONDS | so long may data go unacknowledged | a third of the lease |
 | JOBSCHED_BEAT_HEALTH_FILE | a file that a beat renews while it reaches database and broker, for health checks | none |
 | JOBSCHED_IMPORTS | comma-separated modules with Celery tasks and callables of yours | none |
 | JOBSCHED_S3_BUCKET | keep long output in this bucket instead of the data folder | none |
@@ -29,9 +32,12 @@ import sys
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
-from environs import Env, EnvError
+from environs import Env, EnvError, validate
+
+from config.database import Patience, database
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+NOT_NEGATIVE = validate.Range(min=0, error="a time limit in seconds must not be negative")
 env = Env()
 
 try:
@@ -54,7 +60,14 @@ try:
             "BEAT_HEALTH_FILE": env.str("BEAT_HEALTH_FILE", ""),
             "WORKSPACE_DIR": DATA_DIR / "workspaces",
         }
-        DATABASES = {"default": env.dj_db_url("DATABASE_URL", conn_health_checks=True)}
+        LEASE_SECONDS: float = JOBSCHED["LEASE_SECONDS"]
+        PATIENCE = Patience(
+            statement=env.float("STATEMENT_TIMEOUT_SECONDS", 30.0, validate=NOT_NEGATIVE),
+            idle_in_transaction=env.float("IDLE_IN_TRANSACTION_SECONDS", 60.0, validate=NOT_NEGATIVE),
+            # A heartbeat on a dead connection, and one on a new connection, must both fit into a lease.
+            acknowledgement=env.float("TCP_USER_TIMEOUT_SECONDS", LEASE_SECONDS / 3, validate=NOT_NEGATIVE),
+            connect=min(5.0, LEASE_SECONDS / 6),
+        )
 except EnvError as error:
     raise ImproperlyConfigured(
         f"{error} — set it in the environment (see config/settings.py), or use `make up`, which does."
@@ -62,23 +75,21 @@ except EnvError as error:
 
 if len(SECRET_KEY) < 32:
     raise ImproperlyConfigured("JOBSCHED_SECRET_KEY is shorter than 32 characters; generate a longer one.")
-if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
-    raise ImproperlyConfigured("JOBSCHED_DATABASE_URL must name a PostgreSQL server: postgres://…")
+
+try:
+    DATABASES = {
+        "default": database(
+            DATABASE_URL,
+            patience=PATIENCE,
+            own_sessions=bool(JOBSCHED["PREPARED_STATEMENTS"]),
+            migrating="migrate" in sys.argv[1:2],
+        )
+    }
+except ValueError as error:
+    # Without its cause, which may show the address and with it the password.
+    raise ImproperlyConfigured(f"JOBSCHED_DATABASE_URL {error}") from None
 
 DEBUG = False
-DATABASES["default"]["OPTIONS"] = {
-    **DATABASES["default"].get("OPTIONS", {}),
-    "application_name": "jobsched",
-    # A dead peer is noticed in seconds, not in the kernel's two hours.
-    "connect_timeout": 5,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 15000,
-}
-# One short-lived connection a request is what PgBouncer in transaction mode and Celery both expect.
-DATABASES["default"]["CONN_MAX_AGE"] = 60
-DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
 
 INSTALLED_APPS = [
     "django.contrib.admin.apps.SimpleAdminConfig",  # beats and workers have no use for it: see urls.py
