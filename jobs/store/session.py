@@ -22,6 +22,10 @@ Row = tuple[Any, ...]
 _LOAD_MOMENT = cast(type[Loader], psycopg.adapters.get_loader(psycopg.adapters.types["timestamptz"].oid, Format.TEXT))
 
 
+_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
+"""The last after a fail-over: what was the primary cannot be written to any more, another can."""
+
+
 class Refused(JobschedError):
     """The database, or JSON, cannot hold the values of a statement. Nothing was done; trying again does not help."""
 
@@ -101,7 +105,7 @@ class Session:
             return cursor.fetchall() if cursor.description else []
         except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
             raise Refused(f"the database refuses a value: {error.diag.message_primary or error}") from error
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        except _AWAY as error:
             self.close()
             raise Unavailable(f"the database cannot be reached: {error}") from error
 

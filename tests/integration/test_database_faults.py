@@ -1,0 +1,123 @@
+"""Databases that are slow, gone, silent, full or read-only, as web, beats and workers meet them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from django.db import connection
+
+from config.database import Patience, database
+from jobs.models import Run
+from jobs.store.session import Session
+from jobsched.domain.errors import Unavailable
+from tests.chaos.proxies import Proxy
+from tests.integration.conftest import claim_next
+
+# Far above every limit that is set here, far below those of the kernel: what takes longer hangs.
+pytestmark = pytest.mark.timeout(60)
+
+PATIENCE = Patience(statement=1.0, idle_in_transaction=1.0, acknowledgement=2.0, connect=2.0)
+PROJECT = Path(__file__).parents[2]
+
+
+def database_url() -> str:
+    """The address of the test's own database."""
+    url = urlsplit(os.environ["JOBSCHED_DATABASE_URL"])
+    return url._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
+
+
+@pytest.fixture
+def point_at(transactional_db: None) -> Iterator[Callable[[str], None]]:
+    """Make new connections of this process, Django's and sessions', go to another address with short time limits."""
+    before = connection.settings_dict
+
+    def point(url: str) -> None:
+        connection.close()
+        connection.settings_dict = before | database(url, patience=PATIENCE, own_sessions=True, migrating=False)
+
+    yield point
+    connection.close()
+    connection.settings_dict = before
+
+
+@pytest.fixture
+def wire(transactional_db: None) -> Iterator[Proxy]:
+    with Proxy(database_url()) as proxy:
+        yield proxy
+
+
+def test_a_statement_that_takes_too_long_is_ended_and_the_slot_goes_on(point_at: Callable[[str], None]) -> None:
+    point_at(database_url())
+    with closing(Session()) as session:
+        with pytest.raises(Unavailable, match="statement timeout"):
+            session("SELECT pg_sleep(600)", {})
+        assert session("SELECT 1", {}) == [(1,)]
+
+
+def test_who_stands_still_in_a_transaction_lets_go_of_its_rows(
+    point_at: Callable[[str], None], make_runs: Callable[..., list[Run]]
+) -> None:
+    [run] = make_runs(1)
+    options = database(database_url(), patience=PATIENCE, own_sessions=True, migrating=False)["OPTIONS"]["options"]
+    with psycopg.connect(database_url(), options=options) as frozen:
+        frozen.execute("SELECT FROM jobs_run WHERE id = %s FOR UPDATE", [run.pk])
+        with psycopg.connect(database_url(), options="-c lock_timeout=20s") as other:
+            other.execute("SELECT FROM jobs_run WHERE id = %s FOR UPDATE", [run.pk])
+        with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
+            frozen.execute("SELECT 1")
+        frozen.close()
+
+
+@pytest.mark.parametrize("reconnects", [False, True])
+def test_a_database_that_says_nothing_is_given_up_and_found_again(
+    point_at: Callable[[str], None], wire: Proxy, reconnects: bool
+) -> None:
+    point_at(wire.url)
+    with closing(Session()) as session:
+        assert session("SELECT 1", {}) == [(1,)]
+        wire.silence()
+        if reconnects:
+            session.close()
+        with pytest.raises(Unavailable):
+            session("SELECT 2", {})
+        wire.mend()
+        assert session("SELECT 3", {}) == [(3,)]
+
+
+def test_a_session_that_became_read_only_is_given_up(session: Session, make_runs: Callable[..., list[Run]]) -> None:
+    """What a slot sees whose primary was made a replica beneath it: it must connect anew, not fail for good."""
+    [run] = make_runs(1)
+    session("SET default_transaction_read_only = on", {})
+    with pytest.raises(Unavailable, match="read-only"):
+        claim_next(session)
+    assert [claim.run_id for claim in claim_next(session)] == [run.pk]
+
+
+def test_migrations_are_not_ended_by_the_time_limit(process_env: Mapping[str, str], transactional_db: None) -> None:
+    """With a limit that no statement can keep, everything else fails."""
+    limits = {"JOBSCHED_STATEMENT_TIMEOUT_SECONDS": "0.001"}
+
+    def manage(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "manage.py", *words],
+            env={**process_env, **limits},
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    sleep = "from django.db import connection; connection.cursor().execute('SELECT pg_sleep(0.1)')"
+    assert "statement timeout" in manage("shell", "-c", sleep).stderr
+    assert manage("migrate", "jobs", "0003", "--noinput").returncode == 0
+    done = manage("migrate", "--noinput")
+    assert done.returncode == 0, done.stderr
