@@ -94,6 +94,7 @@ class JobScheduler(Scheduler):
             (agenda.due_runs, recovery.promote),
             (agenda.due_tasks, scheduling.send_due),
             (agenda.expired and time.monotonic() - self._away_at >= RECORD_SECONDS, recovery.reap),
+            (agenda.overdue, recovery.give_up),
             (agenda.held, recovery.admit),
         )
         for wanted, step in steps:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import FrameType
 from typing import Any, ClassVar
@@ -23,6 +23,7 @@ from jobs.conf import WORK_TASK
 from jobsched.callables import accepted
 from jobsched.domain.errors import InvalidInput, TimeLimitExceeded
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
+from jobsched.failures import failure
 
 
 def find_task(name: str) -> Task[Any, Any]:
@@ -100,23 +101,12 @@ class CeleryExecutor:
         if isinstance(value, ExceptionInfo):  # Celery has logged its traceback, which so is in the output
             value = getattr(value.exception, "exc", value.exception)
         if isinstance(value, Retry):
-            cause = value.exc or value
-            return Outcome(
-                verdict=Verdict.FAILED,
-                reason=f"{type(cause).__name__}: {cause}",
-                error=_name(cause),
-                retry_after_seconds=_seconds(value.when),
-            )
+            return replace(failure(value.exc or value), no_retry=False, retry_after_seconds=_seconds(value.when))
         if isinstance(value, Reject | Ignore) and not failed:
             return Outcome(verdict=Verdict.SUCCEEDED, reason=f"the task asked to be left alone: {value}")
         if not failed:
             return _succeeded(value)
-        return Outcome(
-            verdict=Verdict.FAILED,
-            reason=f"{type(value).__name__}: {value}",
-            error=_name(value),
-            no_retry=own,
-        )
+        return failure(value, no_retry=own)
 
 
 def _end_as_celery_does() -> None:
@@ -139,10 +129,6 @@ def _succeeded(value: Any) -> Outcome:
     except (TypeError, ValueError) as error:
         return Outcome(verdict=Verdict.FAILED, reason=f"the task's result is not JSON: {error}", no_retry=True)
     return Outcome(verdict=Verdict.SUCCEEDED, result=value)
-
-
-def _name(error: BaseException) -> str:
-    return f"{type(error).__module__}.{type(error).__qualname__}"
 
 
 def _seconds(when: Any) -> float:

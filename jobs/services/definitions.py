@@ -137,6 +137,8 @@ def _fields(spec: JobSpec, *, where: str) -> dict[str, Any]:
         "priority": spec.priority,
         "timeout": spec.timeout,
         "grace": spec.grace,
+        "max_wait": spec.max_wait,
+        "deadline": spec.deadline,
         "retries": spec.retries.model_dump(mode="json", exclude_defaults=True),
         "on_lost": spec.on_lost,
         "env": dict(spec.env),
@@ -334,6 +336,8 @@ def manifest(job: Job) -> dict[str, Any]:
         "priority": job.priority,
         "timeout": job.timeout,
         "grace": job.grace,
+        "max_wait": job.max_wait,
+        "deadline": job.deadline,
         # A Celery task's own options are no part of what the user said.
         **({} if job.spec.get("own_retries") else {"retries": job.retries}),
         "on_lost": job.on_lost,

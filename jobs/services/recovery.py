@@ -44,6 +44,15 @@ def admit() -> None:
     messages.hint_on_commit(limits.admit_all(django_connection))
 
 
+def give_up() -> int:
+    """End waiting runs whose time in the queue, or in all, is over. Return how many."""
+    given_up = recovery.give_up_expired(django_connection, limit=BATCH)
+    messages.hint_on_commit(limits.admit(django_connection, given_up.freed))
+    for run_id in given_up.run_ids:
+        logger.warning("waiting run given up, its time is over run=%d", run_id)
+    return len(given_up.run_ids)
+
+
 def reap(*, unit: Callable[[], float] = random.random) -> int:
     """End attempts whose lease has expired, and retry or fail their runs. Return how many."""
     with short_transaction():
@@ -94,6 +103,7 @@ def _what_follows(expired: Expired, reason: str, *, now: datetime, unit: float) 
         now=now,
         unit=unit,
         on_lost=content.on_lost,
+        deadline=expired.claim.deadline_at,
     )
 
 

@@ -33,6 +33,8 @@ class Birth:
     skipped_until: datetime | None = None
     skipped_count: int | None = None
     """For a skipped run that stands for several instants."""
+    retry_of: int | None = None
+    """The run that this one repeats."""
     lane: str | None = None
     """For a job with limits, which are judged where it is set: see `jobs.store.limits`."""
 
@@ -69,14 +71,14 @@ WITH wanted AS (
         %(job_id)s::bigint[], %(trigger)s::text[], %(requested_by)s::text[], %(schedule_id)s::bigint[],
         %(scheduled_for)s::timestamptz[], %(not_before)s::timestamptz[], %(params)s::jsonb[], %(priority)s::smallint[],
         %(definition_id)s::bigint[], %(skip_reason)s::text[], %(skipped_until)s::timestamptz[],
-        %(skipped_count)s::int[], %(lane)s::text[]) WITH ORDINALITY
+        %(skipped_count)s::int[], %(retry_of)s::bigint[], %(lane)s::text[]) WITH ORDINALITY
     AS i(job_id, trigger, requested_by, schedule_id, scheduled_for, not_before, params, priority, definition_id,
-        skip_reason, skipped_until, skipped_count, lane, position)
+        skip_reason, skipped_until, skipped_count, retry_of, lane, position)
 ), made AS (
     INSERT INTO jobs_run (
         job_id, definition_id, schedule_id, scheduled_for, trigger, requested_by, state, reason, queue, priority,
         run_at, params, in_process, attempt, handed_back, created_at, finished_at, skipped_until, skipped_count,
-        lane, held)
+        lane, held, retry_of, wait_seconds, deadline_at, expires_at)
     SELECT
         w.job_id, d.id, w.schedule_id, w.scheduled_for, coalesce(w.trigger, 'schedule'),
         coalesce(w.requested_by, ''),
@@ -94,11 +96,21 @@ WITH wanted AS (
         CASE WHEN w.skip_reason IS NOT NULL OR w.not_before > clock_timestamp() THEN 0
              WHEN j.limited OR w.lane IS NOT NULL THEN 2
              WHEN q.name IS NOT NULL THEN 1
-             ELSE 0 END
+             ELSE 0 END,
+        w.retry_of, t.wait_seconds, t.deadline_at,
+        -- Its wait in the queue begins when it is queued.
+        least(t.deadline_at, CASE WHEN w.not_before > clock_timestamp() THEN NULL
+            ELSE clock_timestamp() + t.wait_seconds * interval '1 second' END)
     FROM wanted w
     JOIN jobs_job j ON j.id = w.job_id
     JOIN jobs_definition d ON d.id = coalesce(w.definition_id, j.definition_id)
     LEFT JOIN jobs_queue q ON q.name = d.content->>'queue' AND q.rate <> ''
+    LEFT JOIN LATERAL (SELECT
+        (d.content->>'max_wait_seconds')::double precision AS wait_seconds,
+        greatest(w.not_before, clock_timestamp())
+            + (d.content->>'deadline_seconds')::double precision * interval '1 second' AS deadline_at
+        WHERE w.skip_reason IS NULL
+    ) AS t ON true
     ORDER BY w.position
     ON CONFLICT DO NOTHING
     RETURNING id, job_id, queue, state, reason, requested_by, trigger, lane, held

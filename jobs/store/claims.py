@@ -43,11 +43,18 @@ class Claim:
     in_process: bool
     scheduled_for: datetime | None
     started_at: datetime
+    deadline_at: datetime | None = None
+    """When the whole run must have ended."""
 
     @property
     def tries(self) -> int:
         """Attempts that count against the job's retries, this one included."""
         return self.attempt - self.handed_back
+
+    @property
+    def seconds_to_deadline(self) -> float | None:
+        """What was left for the whole run when it was claimed, by the database's clock."""
+        return None if self.deadline_at is None else (self.deadline_at - self.started_at).total_seconds()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +80,8 @@ class Settlement:
     output_total: int = 0
     sections: list[dict[str, Any]] | None = None
     killed: int = 0
+    processes: list[dict[str, Any]] | None = None
+    """Receipts of processes that were ended with it."""
     flushed: bool = False
     """Output chunks were written while it ran and go now."""
 
@@ -98,7 +107,7 @@ i AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(settlements)s::jsonb) AS i(
         run_id bigint, attempt int, token uuid, after text, reason text, again_in_seconds double precision,
         verdict text, attempt_reason text, handed_back boolean, exit_code int, http_status int, error text,
-        result jsonb, output text, output_key text, output_total bigint, sections jsonb, killed int)
+        result jsonb, output text, output_key text, output_total bigint, sections jsonb, killed int, processes jsonb)
 ), settled AS (
     UPDATE jobs_run r SET
         state = CASE WHEN i.after IN ('scheduled', 'queued') AND r.cancel_requested_at IS NOT NULL
@@ -109,6 +118,9 @@ i AS MATERIALIZED (
                       THEN clock_timestamp() + i.again_in_seconds * interval '1 second' ELSE r.run_at END,
         finished_at = CASE WHEN i.after NOT IN ('scheduled', 'queued') OR r.cancel_requested_at IS NOT NULL
                            THEN clock_timestamp() END,
+        expires_at = CASE i.after
+            WHEN 'scheduled' THEN r.deadline_at
+            WHEN 'queued' THEN least(r.deadline_at, clock_timestamp() + r.wait_seconds * interval '1 second') END,
         handed_back = r.handed_back + i.handed_back::int,
         claim_token = NULL, lease_until = NULL
     FROM i
@@ -118,10 +130,10 @@ i AS MATERIALIZED (
 ), kept AS (
     INSERT INTO jobs_attempt (
         run_id, number, verdict, reason, exit_code, http_status, error, result, worker, claim_token, started_at,
-        finished_at, output, output_key, output_total, sections, killed)
+        finished_at, output, output_key, output_total, sections, killed, processes)
     SELECT i.run_id, i.attempt, i.verdict, i.attempt_reason, i.exit_code, i.http_status, i.error, i.result,
         s.worker, i.token, s.started_at, clock_timestamp(), i.output, i.output_key, i.output_total, i.sections,
-        i.killed
+        i.killed, i.processes
     FROM settled s JOIN i ON i.run_id = s.id
 ), noted AS (
     INSERT INTO jobs_transition (run_id, at, before, after, reason, attempt, actor)
@@ -137,6 +149,7 @@ best AS MATERIALIZED (
     FROM (
         SELECT id, in_process, priority, run_at FROM jobs_run
         WHERE state = 'queued' AND held = 0 AND queue = %(queue)s
+            AND (expires_at IS NULL OR expires_at > clock_timestamp())
         ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ) AS line
 ), chosen AS (
@@ -147,7 +160,8 @@ best AS MATERIALIZED (
         state = 'running', reason = '', attempt = attempt + 1, claim_token = %(token)s,
         lease_until = clock_timestamp() + %(lease)s, worker = %(worker)s, started_at = clock_timestamp()
     WHERE id = ANY(ARRAY(SELECT id FROM chosen))
-    RETURNING id, attempt, handed_back, definition_id, params, in_process, scheduled_for, started_at, priority, run_at
+    RETURNING id, attempt, handed_back, definition_id, params, in_process, scheduled_for, started_at, priority, run_at,
+        deadline_at
 ), taken AS (
     INSERT INTO jobs_transition (run_id, at, before, after, reason, attempt, actor)
     SELECT id, clock_timestamp(), 'queued', 'running', '', attempt, %(worker)s FROM claimed
@@ -155,11 +169,11 @@ best AS MATERIALIZED (
 
 _RECORDED_ROWS = (
     "SELECT id, state, NULL::int, NULL::int, job_id, NULL::jsonb, NULL::boolean, "
-    "NULL::timestamptz, NULL::timestamptz, NULL::smallint, NULL::timestamptz, lane FROM settled"
+    "NULL::timestamptz, NULL::timestamptz, NULL::smallint, NULL::timestamptz, NULL::timestamptz, lane FROM settled"
 )
 _CLAIMED_ROWS = (
     "SELECT id, NULL::text, attempt, handed_back, definition_id, params, in_process, scheduled_for, "
-    "started_at, priority, run_at, NULL::text FROM claimed"
+    "started_at, priority, run_at, deadline_at, NULL::text FROM claimed"
 )
 
 _STATEMENTS = {
@@ -202,7 +216,7 @@ def settle_and_claim(
     claimed = sorted((row for row in rows if row[1] is None), key=lambda row: (-row[9], row[10], row[0]))
     return Settled(
         recorded=recorded,
-        freed={(row[4], row[11]) for row in rows if row[1] not in (None, State.QUEUED) and row[11] is not None},
+        freed={(row[4], row[12]) for row in rows if row[1] not in (None, State.QUEUED) and row[12] is not None},
         claims=[_claim(row, request) for row in claimed if request],
     )
 
@@ -219,6 +233,7 @@ def _claim(row: tuple[Any, ...], request: ClaimRequest) -> Claim:
         in_process=row[6],
         scheduled_for=row[7],
         started_at=row[8],
+        deadline_at=row[11],
     )
 
 
@@ -250,7 +265,8 @@ def claimed_as(execute: Execute, request: ClaimRequest) -> list[Claim]:
     """After an ambiguous error: the runs that were claimed with the request's token, in order of work."""
     rows = execute(
         """
-        SELECT id, NULL, attempt, handed_back, definition_id, params, in_process, scheduled_for, started_at
+        SELECT id, NULL, attempt, handed_back, definition_id, params, in_process, scheduled_for, started_at,
+            priority, run_at, deadline_at
         FROM jobs_run WHERE state = 'running' AND claim_token = %(token)s ORDER BY priority DESC, run_at, id
         """,
         {"token": request.token},

@@ -30,7 +30,9 @@ def promote_due(execute: Execute, *, limit: int) -> Promoted:
             SELECT id FROM jobs_run WHERE state = 'scheduled' AND run_at <= (SELECT clock_timestamp())
             ORDER BY run_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
         ), moved AS (
-            UPDATE jobs_run r SET state = 'queued', held = CASE
+            UPDATE jobs_run r SET state = 'queued',
+                expires_at = least(r.deadline_at, clock_timestamp() + r.wait_seconds * interval '1 second'),
+                held = CASE
                 WHEN lane IS NOT NULL THEN 2
                 WHEN EXISTS (SELECT FROM jobs_queue q WHERE q.name = r.queue AND q.rate <> '') THEN 1
                 ELSE 0 END
@@ -71,7 +73,7 @@ def lock_expired(execute: Execute, *, limit: int) -> list[Expired]:
             ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
         )
         SELECT r.id, r.attempt, r.claim_token, r.handed_back, r.definition_id, r.queue, r.params, r.in_process,
-            r.scheduled_for, r.started_at, r.worker, d.content::text,
+            r.scheduled_for, r.started_at, r.deadline_at, r.worker, d.content::text,
             (SELECT string_agg(c.data, ''::bytea ORDER BY c.start) FROM jobs_outputchunk c
              WHERE c.run_id = r.id AND c.attempt = r.attempt)
         FROM expired r JOIN jobs_definition d ON d.id = r.definition_id
@@ -94,10 +96,51 @@ def _expired(row: Sequence[Any]) -> Expired:
             in_process=row[7],
             scheduled_for=row[8],
             started_at=row[9],
+            deadline_at=row[10],
         ),
-        worker=row[10],
-        content=json.loads(row[11]),
-        output=bytes(row[12] or b""),
+        worker=row[11],
+        content=json.loads(row[12]),
+        output=bytes(row[13] or b""),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GivenUp:
+    """Runs that were given up while they waited, and where others may go instead."""
+
+    run_ids: list[int]
+    freed: set[Lane]
+
+
+def give_up_expired(execute: Execute, *, limit: int) -> GivenUp:
+    """End waiting runs whose time is over: that in their queue, or that of the whole run."""
+    rows = execute(
+        """
+        WITH expired AS (
+            SELECT id, state, run_at, wait_seconds, deadline_at FROM jobs_run
+            WHERE state IN ('scheduled', 'queued') AND expires_at <= (SELECT clock_timestamp())
+            ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        ), ended AS (
+            UPDATE jobs_run r SET state = 'timed_out', finished_at = clock_timestamp(), reason =
+                CASE WHEN e.deadline_at <= clock_timestamp() THEN 'its deadline passed ' ||
+                    CASE WHEN e.state = 'scheduled' AND r.attempt > 0 THEN 'before its next attempt'
+                         WHEN r.attempt > 0 THEN 'while it waited for a worker again'
+                         ELSE 'before a worker started it' END
+                ELSE 'no worker started it within the ' || round(e.wait_seconds::numeric, 3)::float8
+                    || ' s that it may wait in its queue' END
+            FROM expired e WHERE r.id = ANY(ARRAY(SELECT id FROM expired)) AND r.id = e.id
+            RETURNING r.id, e.state AS before, r.reason, r.attempt, r.job_id, r.lane, r.held
+        ), noted AS (
+            INSERT INTO jobs_transition (run_id, at, before, after, reason, attempt, actor)
+            SELECT id, clock_timestamp(), before, 'timed_out', reason, attempt, 'beat' FROM ended
+        )
+        SELECT id, job_id, lane, held FROM ended
+        """,
+        {"limit": limit},
+    )
+    return GivenUp(
+        run_ids=[id for id, _, _, _ in rows],
+        freed={(job, lane) for _, job, lane, held in rows if lane is not None and held < 2},
     )
 
 

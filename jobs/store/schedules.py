@@ -220,6 +220,9 @@ class Agenda:
     due_runs: bool
     held: bool
     expired: bool
+    """A lease of a running run has."""
+    overdue: bool
+    """A waiting run has waited longer than it may."""
     seconds_to_next: float | None
     """Until the next schedule, waiting run or rated start is due; negative when overdue."""
 
@@ -251,6 +254,7 @@ def agenda(execute: Execute, *, batch: int) -> Agenda:
             task <= now, run <= now,
             held,
             EXISTS (SELECT FROM jobs_run WHERE state = 'running' AND lease_until < now),
+            EXISTS (SELECT FROM jobs_run WHERE state IN ('scheduled', 'queued') AND expires_at <= now),
             extract(epoch FROM least(job, task, run, CASE WHEN held THEN (
                 SELECT min(next_at) FROM (
                     SELECT next_at FROM jobs_gate WHERE next_at > clock.now
@@ -260,7 +264,7 @@ def agenda(execute: Execute, *, batch: int) -> Agenda:
         """,
         {"batch": batch},
     )
-    stale, due_jobs, rush, due_tasks, due_runs, held, expired, seconds = row
+    stale, due_jobs, rush, due_tasks, due_runs, held, expired, overdue, seconds = row
     return Agenda(
         stale=stale,
         due_jobs=bool(due_jobs),
@@ -269,5 +273,6 @@ def agenda(execute: Execute, *, batch: int) -> Agenda:
         due_runs=bool(due_runs),
         held=held,
         expired=expired,
+        overdue=overdue,
         seconds_to_next=seconds,
     )

@@ -18,6 +18,8 @@ class Content:
     priority: int
     timeout_seconds: float | None
     grace_seconds: float
+    max_wait_seconds: float | None
+    deadline_seconds: float | None
     retries: RetryPolicy
     on_lost: str
     env: dict[str, str]
@@ -27,17 +29,23 @@ class Content:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         """Read what the database trigger `jobs_keep_definition` wrote."""
-        timeout = data["timeout_seconds"]
         return cls(
             kind=data["kind"],
             spec=data["spec"],
             queue=data["queue"],
             priority=data["priority"],
-            timeout_seconds=None if timeout is None else float(timeout),
+            timeout_seconds=_seconds(data["timeout_seconds"]),
             grace_seconds=float(data["grace_seconds"]),
+            # Definitions from before these limits do not name them.
+            max_wait_seconds=_seconds(data.get("max_wait_seconds")),
+            deadline_seconds=_seconds(data.get("deadline_seconds")),
             retries=RetryPolicy.model_validate(data["retries"]),
             on_lost=data["on_lost"],
             env=data["env"],
             params=data["params"],
             in_process=data["in_process"],
         )
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else float(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 
 class JobschedError(Exception):
     """Base of every error this project raises on purpose.
@@ -59,3 +61,18 @@ class RetryAfter(JobschedError):
     def __init__(self, seconds: float, message: str = "") -> None:
         self.seconds = float(seconds)
         super().__init__(message or f"asked to be tried again after {self.seconds:g} s")
+
+
+class RetryAt(JobschedError):
+    """Raised by a Python callable: try again, no sooner than the moment `at`, which knows its time zone.
+
+    Raises ValueError for a moment without one.
+    """
+
+    transient = True
+
+    def __init__(self, at: datetime, message: str = "") -> None:
+        if at.tzinfo is None:
+            raise ValueError(f"{at} does not say its time zone; give an aware datetime")
+        self.at = at
+        super().__init__(message or f"asked to be tried again at {at.isoformat()}")

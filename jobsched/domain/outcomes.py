@@ -54,6 +54,8 @@ class Outcome:
     exit_code: int | None = None
     http_status: int | None = None
     error: str | None = None
+    error_bases: tuple[str, ...] = ()
+    """The names of the classes that the exception's class is derived from."""
     result: Any = None
     no_retry: bool = False
     retry_after_seconds: float | None = None
@@ -63,7 +65,8 @@ class Outcome:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        return cls(**{**data, "verdict": Verdict(data["verdict"])})
+        bases = tuple(data.get("error_bases", ()))
+        return cls(**{**data, "verdict": Verdict(data["verdict"]), "error_bases": bases})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +85,9 @@ class Assignment:
     params: dict[str, Any] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
     timeout_seconds: float | None = None
+    """How long this attempt may take."""
+    deadline_seconds: float | None = None
+    """How long the whole run may go on from the moment this is handed out."""
     grace_seconds: float = 10.0
     scheduled_for: datetime | None = None
 
@@ -92,6 +98,19 @@ class Assignment:
             return self.params
         return {"scheduled_for": self.scheduled_for.isoformat(), **self.params}
 
+    @property
+    def limit_seconds(self) -> float | None:
+        """Return how long this attempt may take, be it for its own limit or for the deadline of the whole run."""
+        limits = [limit for limit in (self.timeout_seconds, self.deadline_seconds) if limit is not None]
+        return min(limits) if limits else None
+
+    @property
+    def why_timed_out(self) -> str:
+        """Say which of the two it is that ends an attempt which takes too long."""
+        if self.limit_seconds != self.timeout_seconds:
+            return "the deadline of the whole run passed"
+        return f"ran longer than its limit of {self.timeout_seconds or 0:g} s"
+
     def to_json(self) -> dict[str, Any]:
         data = {name: getattr(self, name) for name in self.__slots__}
         data["scheduled_for"] = self.scheduled_for.isoformat() if self.scheduled_for else None
@@ -101,6 +120,22 @@ class Assignment:
     def from_json(cls, data: dict[str, Any]) -> Self:
         due = data.get("scheduled_for")
         return cls(**{**data, "scheduled_for": datetime.fromisoformat(due) if due else None})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """A process that was ended with its run, and how: an entry of a receipt.
+
+    `pid` is its number among the processes of the run, which may have numbers of their own.
+    """
+
+    pid: int
+    name: str
+    ended: str
+    """such as `signal 9 (SIGKILL)`"""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"pid": self.pid, "name": self.name, "ended": self.ended}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,3 +150,5 @@ class Report:
     sections: tuple[Section, ...] = ()
     killed: int = 0
     """How many processes of the run had to be killed after its end or at its limit."""
+    processes: tuple[Ended, ...] = ()
+    """Those that were alive when the run was ended, up to a hundred, and how each ended."""

@@ -40,8 +40,12 @@ class RetryPolicy(Strict):
     max: Annotated[int, Field(ge=0, le=1000)] = 0
     """How many attempts may follow the first."""
     backoff: Duration = timedelta(seconds=10)
-    """The longest wait before the second attempt. It doubles with each attempt; the actual wait is a random
-    part of it, so that runs that failed together do not come back together."""
+    """The wait before the second attempt. `strategy` says how it grows from there."""
+    strategy: Literal["exponential", "linear", "fixed"] = "exponential"
+    """The wait doubles with each attempt (exponential), grows by `backoff` (linear), or stays (fixed)."""
+    jitter: bool | None = None
+    """Wait a random part of that time, any part being equally likely, so that runs that failed together do not come
+    back together. Unset, exponential waits do so, linear and fixed ones do not."""
     max_backoff: Duration = timedelta(hours=1)
     """The wait never grows beyond this."""
     failures: Annotated[tuple[Failure, ...], Field(strict=False, min_length=1)] = ("failed", "timed_out", "lost")
@@ -49,7 +53,8 @@ class RetryPolicy(Strict):
     exit_codes: Annotated[tuple[Byte, ...], Field(strict=False, min_length=1)] | None = None
     """Of failed attempts, only those that ended with one of these exit codes."""
     exceptions: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
-    """Of failed attempts, only those that raised one of these exceptions: a class name, alone or with its module."""
+    """Of failed attempts, only those that raised one of these exceptions or a subclass: a class name, alone or with its
+    module."""
     statuses: Annotated[tuple[Status, ...], Field(strict=False, min_length=1)] | None = None
     """Of failed attempts, only those that were answered with one of these HTTP statuses."""
 
@@ -65,11 +70,27 @@ class RetryPolicy(Strict):
         filters = (self.exit_codes, self.exceptions, self.statuses)
         if outcome.verdict is not Verdict.FAILED or all(given is None for given in filters):
             return True
+        raised = (outcome.error, *outcome.error_bases)
         return (
             outcome.exit_code in (self.exit_codes or ())
             or outcome.http_status in (self.statuses or ())
-            or any(_names(name, outcome.error) for name in self.exceptions or ())
+            or any(_names(name, error) for name in self.exceptions or () for error in raised)
         )
+
+    def wait(self, tries: int, unit: float) -> timedelta:
+        """Return the wait after the attempt number `tries`; `unit` is a random number in [0, 1)."""
+        match self.strategy:
+            case "exponential":
+                times = 2.0 ** min(tries - 1, _MOST_DOUBLINGS)
+            case "linear":
+                times = float(tries)
+            case "fixed":
+                times = 1.0
+            case _:
+                assert_never(self.strategy)
+        longest = min(self.max_backoff.total_seconds(), self.backoff.total_seconds() * times)
+        jitter = self.strategy == "exponential" if self.jitter is None else self.jitter
+        return timedelta(seconds=longest * unit if jitter else longest)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,13 +110,14 @@ def decide(
     now: datetime,
     unit: float,
     on_lost: str = OnLost.RETRY,
+    deadline: datetime | None = None,
 ) -> RetryDecision:
     """Decide what follows an attempt.
 
     `tries` counts the attempts that were not handed back, this one included; `unit` is a random number in
     [0, 1) that the wait is scaled with. What the work itself asks for counts more than the policy:
     `no_retry` ends it, and `retry_after_seconds` sets the wait and passes over which failures are covered,
-    but never the number of attempts.
+    but never the number of attempts, nor `deadline`, by which the whole run must have ended.
     """
     match outcome.verdict:
         case Verdict.SUCCEEDED | Verdict.CANCELLED:
@@ -117,7 +139,11 @@ def decide(
         return RetryDecision(
             again=False, reason=_join(outcome.reason, f"given up after {tries} attempts" if limit else "")
         )
-    wait = _asked_wait(outcome) if outcome.retry_after_seconds is not None else _backoff(policy, tries, unit)
+    wait = _asked_wait(outcome) if outcome.retry_after_seconds is not None else policy.wait(tries, unit)
+    if deadline is not None and now + wait >= deadline:
+        return RetryDecision(
+            again=False, reason=_join(outcome.reason, "not tried again, as its deadline would have passed by then")
+        )
     told = durations.words(timedelta(seconds=math.ceil(wait.total_seconds())))
     return RetryDecision(again=True, at=now + wait, reason=_join(outcome.reason, f"retry {tries} of {limit} in {told}"))
 
@@ -128,12 +154,6 @@ def _refusal(policy: RetryPolicy, outcome: Outcome) -> str | None:
     if policy.max and outcome.retry_after_seconds is None and not policy.covers(outcome):
         return "not among the failures that the job retries"
     return None
-
-
-def _backoff(policy: RetryPolicy, tries: int, unit: float) -> timedelta:
-    """Full jitter: any wait up to the doubled backoff is equally likely."""
-    doubled = policy.backoff.total_seconds() * 2.0 ** min(tries - 1, _MOST_DOUBLINGS)
-    return timedelta(seconds=unit * min(policy.max_backoff.total_seconds(), doubled))
 
 
 def _asked_wait(outcome: Outcome) -> timedelta:

@@ -179,6 +179,11 @@ class JobSpec(Strict):
     """How long one attempt may take: a duration, or none. Then it is asked to end."""
     grace: Duration = timedelta(seconds=10)
     """How long an attempt that was asked to end may take to do so before it is killed."""
+    max_wait: Duration | None = None
+    """How long a run may wait in its queue. One that no worker has started by then is given up as timed out."""
+    deadline: Duration | None = None
+    """How long a whole run may take from the moment it is due, with all its waits and attempts. Then it is ended as
+    timed out."""
     retries: Annotated[
         RetryPolicy,
         BeforeValidator(_as_it_is, json_schema_input_type=Annotated[int, Field(ge=0, le=1000)] | RetryPolicy),

@@ -19,7 +19,7 @@ class State(StrEnum):
     FAILED = "failed"
     """Its last allowed attempt failed, or was lost with its worker."""
     TIMED_OUT = "timed_out"
-    """Its last allowed attempt overran its time limit."""
+    """Its last allowed attempt overran its time limit, or the time it may wait or take in all was over."""
     CANCELLED = "cancelled"
     """Ended at somebody's request."""
     SKIPPED = "skipped"
@@ -33,8 +33,8 @@ BIRTHS: Final = frozenset({State.SCHEDULED, State.QUEUED, State.SKIPPED})
 """The states a run may be created in."""
 
 TRANSITIONS: Final[dict[State, frozenset[State]]] = {
-    State.SCHEDULED: frozenset({State.QUEUED, State.CANCELLED}),
-    State.QUEUED: frozenset({State.RUNNING, State.CANCELLED}),
+    State.SCHEDULED: frozenset({State.QUEUED, State.CANCELLED, State.TIMED_OUT}),
+    State.QUEUED: frozenset({State.RUNNING, State.CANCELLED, State.TIMED_OUT}),
     State.RUNNING: frozenset(
         {
             State.SUCCEEDED,

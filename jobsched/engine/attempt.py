@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from jobsched.domain.errors import Unavailable
-from jobsched.domain.outcomes import Assignment, Outcome, Report, Verdict
+from jobsched.domain.outcomes import Assignment, Ended, Outcome, Report, Verdict
 from jobsched.engine import reasons
 from jobsched.engine.clip import KIB, Clip
 from jobsched.engine.listener import Garbled, Listener
@@ -84,7 +84,7 @@ class Attempt:
             theirs.close()
         self._run.say(self._work.to_json())
         now = time.monotonic()
-        limit = self._work.timeout_seconds
+        limit = self._work.limit_seconds
         self._limit_at = float("inf") if limit is None else now + limit
         self._beat_at = now + self._watch.heartbeat_seconds
         self._flush_at = now + _FLUSH_SECONDS
@@ -295,7 +295,7 @@ class Attempt:
         if self._ending is None:
             return seen
         grace = self._work.grace_seconds if self._killed_after_grace else None
-        why = reasons.why_ending(self._ending, self._work.timeout_seconds)
+        why = reasons.why_ending(self._ending, self._work)
         reason = reasons.how_ended(why, killed_after_seconds=grace)
         return replace(seen, verdict=self._ending, reason=reason)
 
@@ -307,4 +307,5 @@ class Attempt:
             output_total=self._clip.total,
             sections=self._sections.all(),
             killed=(self._end or {}).get("killed", 0),
+            processes=tuple(Ended(**told) for told in (self._end or {}).get("processes", ())),
         )

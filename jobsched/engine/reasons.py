@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from jobsched.domain.outcomes import Outcome, Verdict
+from jobsched.domain.outcomes import Assignment, Outcome, Verdict
 from jobsched.shim.signals import signal_name
 
 LEASE_RAN_OUT: Final = "the worker could not renew its lease in time, so the run's processes were killed"
@@ -16,10 +16,10 @@ SHIM_DIED: Final = (
 TOO_MUCH_SAID: Final = "sent more than 4 MiB, or something unreadable, as its result"
 
 
-def why_ending(verdict: Verdict, timeout_seconds: float | None) -> str:
+def why_ending(verdict: Verdict, work: Assignment) -> str:
     """Say why an attempt is being ended before its time."""
     if verdict is Verdict.TIMED_OUT:
-        return f"ran longer than its limit of {timeout_seconds or 0:g} s"
+        return work.why_timed_out
     if verdict is Verdict.CANCELLED:
         return "cancelled on request"
     return "its worker is stopping"

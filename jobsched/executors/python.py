@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 from jobsched.callables import accepted, resolve
-from jobsched.domain.errors import DoNotRetry, InvalidInput, RetryAfter
+from jobsched.domain.errors import InvalidInput
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
 from jobsched.executor import Context, required
+from jobsched.failures import failure
 from jobsched.shim.control import RESULT_LIMIT_BYTES, unstorable
 
 _PLAIN: Final = (type(None), bool, int)
@@ -69,20 +70,7 @@ def _failed(error: BaseException) -> Outcome:
     # The first frame is this module's, which tells the reader nothing.
     shown = error.__traceback__.tb_next if error.__traceback__ else None
     traceback.print_exception(type(error), error, shown)
-    return Outcome(
-        verdict=Verdict.FAILED,
-        reason=f"{type(error).__name__}: {_said(error)}",
-        error=_qualified(type(error)),
-        no_retry=isinstance(error, DoNotRetry),
-        retry_after_seconds=error.seconds if isinstance(error, RetryAfter) else None,
-    )
-
-
-def _said(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # its class is the user's
-        return "(its text cannot be made)"
+    return failure(error)
 
 
 def _exited(error: SystemExit) -> Outcome:
@@ -93,7 +81,3 @@ def _exited(error: SystemExit) -> Outcome:
     if not isinstance(error.code, int):
         sys.stderr.write(f"{error.code}\n")
     return Outcome(verdict=Verdict.FAILED, reason=f"exit code {code}", exit_code=code, error="SystemExit")
-
-
-def _qualified(kind: type[BaseException]) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -14,6 +14,7 @@ from jobsched.shim import hugepages, messages, workspace
 from jobsched.shim.bell import Bell
 from jobsched.shim.child import Terminal, Work, live
 from jobsched.shim.descriptors import neutralise
+from jobsched.shim.receipts import Receipts
 from jobsched.shim.tree import Tree, reap_ended
 
 _REAP_SECONDS: Final = 1.0
@@ -29,10 +30,12 @@ class _Run:
         self.folder = folder
         self.status: int | None = None
         self.killed = 0
+        self.receipts = Receipts()
         # Its end wakes the loop. A SIGCHLD handler would too, but every run would have to shed it first.
         self.ended = os.pidfd_open(pid)
 
     def seen(self, pid: int, status: int) -> None:
+        self.receipts.seen(pid, status)
         if pid == self.pid:
             self.status = status
 
@@ -106,6 +109,7 @@ class Shim:
                 case "renew" if self._run is not None:
                     self._run.deadline = message["deadline"]
                 case "term" if self._run is not None:
+                    self._run.receipts.note(asked_to_end=True)
                     self._tree.signal_all(signal.SIGTERM)
                 case "kill" if self._run is not None:
                     self._end(self._run)
@@ -133,13 +137,15 @@ class Shim:
         run = self._run
         if run is None:
             return
-        reap_ended(run.seen)
+        some_live = reap_ended(run.seen)
         overdue = run.status is None and time.monotonic() >= run.deadline
         if run.status is not None or overdue:
-            self._end(run)
+            self._end(run, some_live=some_live)
             self._report(run, lease_ran_out=overdue)
 
-    def _end(self, run: _Run) -> None:
+    def _end(self, run: _Run, *, some_live: bool = True) -> None:
+        if some_live:
+            run.receipts.note()
         self._tree.kill_all(run.seen_killed)
         if run.folder is not None:
             # A big folder takes its time; the slot shall know that this is no failure to kill.
@@ -150,7 +156,8 @@ class Shim:
         self._run = None
         self._poller.unregister(run.ended)
         os.close(run.ended)
-        self._tell({"ended": run.status, "killed": run.killed, "lease_ran_out": lease_ran_out})
+        processes = run.receipts.told()
+        self._tell({"ended": run.status, "killed": run.killed, "lease_ran_out": lease_ran_out, "processes": processes})
 
     def _tell(self, message: dict[str, object]) -> None:
         try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from jobsched.domain.outcomes import Verdict
+from jobsched.domain.outcomes import Assignment, Verdict
 from jobsched.engine import reasons
 
 
@@ -26,8 +28,12 @@ def test_a_process_that_told_no_outcome_is_judged_by_its_exit(
 
 
 def test_the_sentence_names_limit_and_grace() -> None:
-    why = reasons.why_ending(Verdict.TIMED_OUT, 5.0)
+    work = Assignment(run_id=1, attempt=1, project="default", job="Job", kind="shell", spec={}, timeout_seconds=5.0)
+    why = reasons.why_ending(Verdict.TIMED_OUT, work)
     assert reasons.how_ended(why, killed_after_seconds=None) == ("ran longer than its limit of 5 s; ended by SIGTERM")
     assert reasons.how_ended(why, killed_after_seconds=10.0) == (
         "ran longer than its limit of 5 s; killed after 10 s of grace"
     )
+    short_of_time = replace(work, deadline_seconds=3.0)
+    assert reasons.why_ending(Verdict.TIMED_OUT, short_of_time) == "the deadline of the whole run passed"
+    assert reasons.why_ending(Verdict.TIMED_OUT, replace(work, deadline_seconds=7.0)) == why

@@ -24,6 +24,7 @@ from jobsched.local.expectations import (
 )
 from jobsched.local.progress import Progress
 from jobsched.local.showcase import EXAMPLES, judge
+from tests.processes import wait_for
 
 
 def attempt(verdict: str = "succeeded", **more: Any) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def test_check(check: Any, good: Sequence[Run], bad: Sequence[Run], finding: str
 def test_a_process_that_is_left_is_found_by_its_command_line() -> None:
     marker = "marker-of-a-process-that-is-left"
     with subprocess.Popen(["sh", "-c", "read -r _", marker], stdin=subprocess.PIPE) as process:
-        assert process.pid in processes_with(marker)
+        wait_for(lambda: process.pid in processes_with(marker), what="the shell in place of what was forked")
         assert f"{process.pid}" in (no_process_named(marker)([]) or "")
     assert no_process_named(marker)([]) is None
 

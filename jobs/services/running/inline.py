@@ -28,7 +28,7 @@ from jobs.store import claims as store
 from jobs.store.claims import Claim, Settlement
 from jobs.store.session import Session
 from jobsched.domain.errors import CancelRequested, TimeLimitExceeded, Unavailable
-from jobsched.domain.outcomes import Outcome, Verdict
+from jobsched.domain.outcomes import Assignment, Outcome, Verdict
 from jobsched.executors.python import perform_in_process
 
 logger = logging.getLogger(__name__)
@@ -69,6 +69,7 @@ class Inline:
         self._began = 0.0
         self._current: Claim | None = None
         self._current_began = 0.0
+        self._current_work: Assignment | None = None
         self._interrupt: type[Exception] | None = None
         self._renewed_at = 0.0
         self._busy = threading.Event()
@@ -98,18 +99,20 @@ class Inline:
                 return None
             claim = self._waiting.popleft()
             self._interrupt = None
+            self._current_work = self._slot.assignment(claim)
             self._current_began = time.monotonic()
             self._current = None if worker.stopping() else claim
         return claim
 
     def _perform_one(self, claim: Claim) -> None:
         _, job, content = self._slot.content(claim)
+        work = self._current_work or self._slot.assignment(claim)
         outcome = _STOPPING
         began = time.time()
         if self._current is not None:
             try:
                 try:
-                    outcome = perform_in_process(self._slot.assignment(claim))
+                    outcome = perform_in_process(work)
                 finally:
                     self._current = None  # from here on the signal raises nothing
             except (TimeLimitExceeded, CancelRequested) as error:
@@ -117,7 +120,7 @@ class Inline:
                 outcome = Outcome(verdict=Verdict.FAILED, reason=str(error))
         with self._lock:
             if self._interrupt is not None:
-                outcome = self._interrupted(content.timeout_seconds)
+                outcome = self._interrupted(work)
             if self._slot.events.enabled:
                 now = time.time()
                 self._events += events.begins(claim, job=job, at=began)
@@ -126,10 +129,10 @@ class Inline:
                 settle(claim, content, outcome, now=datetime.now(UTC), unit=random.random())  # noqa: S311 - jitter
             )
 
-    def _interrupted(self, timeout_seconds: float | None) -> Outcome:
+    def _interrupted(self, work: Assignment) -> Outcome:
         if self._interrupt is CancelRequested:
             return Outcome(verdict=Verdict.CANCELLED, reason="cancelled while it ran")
-        return Outcome(verdict=Verdict.TIMED_OUT, reason=f"ran longer than its limit of {timeout_seconds:g} s")
+        return Outcome(verdict=Verdict.TIMED_OUT, reason=work.why_timed_out)
 
     def _raise_in_callable(self, signum: int, frame: FrameType | None) -> None:
         """In the main thread, on SIGALRM from the watching thread."""
@@ -155,15 +158,14 @@ class Inline:
 
     def _look(self, session: Session, now: float) -> None:
         with self._lock:
-            current, took = self._current, now - self._current_began
-            if current is None:
+            current, work, took = self._current, self._current_work, now - self._current_began
+            if current is None or work is None:
                 return
             if now - self._began > HOLD_UP_SECONDS:
                 self._part_from(session)
-        content = self._slot.content(current)[2]
-        if content.timeout_seconds is not None and took > content.timeout_seconds:
+        if work.limit_seconds is not None and took > work.limit_seconds:
             self._interrupt_current(current, TimeLimitExceeded)
-            if took > content.timeout_seconds + content.grace_seconds:
+            if took > work.limit_seconds + work.grace_seconds:
                 self._end_slot(session, current)
         if now - self._renewed_at > conf().heartbeat.total_seconds():
             self._renew(session, current)
@@ -207,10 +209,9 @@ class Inline:
                 return
             if overran is not None:
                 content = self._slot.content(overran)[2]
+                why = self._current_work.why_timed_out if self._current_work else ""
                 outcome = Outcome(
-                    verdict=Verdict.TIMED_OUT,
-                    reason=f"ran longer than its limit of {content.timeout_seconds:g} s and could not be "
-                    "interrupted; its slot was ended",
+                    verdict=Verdict.TIMED_OUT, reason=f"{why} and it could not be interrupted; its slot was ended"
                 )
                 self._ended.append(settle(overran, content, outcome, now=datetime.now(UTC), unit=random.random()))  # noqa: S311
             self._hand_back_waiting()

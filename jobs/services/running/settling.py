@@ -35,7 +35,13 @@ def settle(claim: Claim, content: Content, outcome: Outcome, *, now: datetime, u
     after, reason, again_in = _ENDS[outcome.verdict], outcome.reason, None
     if outcome.verdict in (Verdict.FAILED, Verdict.TIMED_OUT, Verdict.LOST):
         decision = decide(
-            content.retries, outcome=outcome, tries=claim.tries, now=now, unit=unit, on_lost=content.on_lost
+            content.retries,
+            outcome=outcome,
+            tries=claim.tries,
+            now=now,
+            unit=unit,
+            on_lost=content.on_lost,
+            deadline=claim.deadline_at,
         )
         reason = decision.reason or reason
         if decision.again and decision.at:
@@ -69,6 +75,7 @@ def with_output(settlement: Settlement, report: Report, *, flushed: bool) -> Set
         output_total=report.output_total,
         sections=[section.to_json() for section in report.sections] or None,
         killed=report.killed,
+        processes=[process.to_json() for process in report.processes] or None,
         flushed=flushed,
     )
 

@@ -120,9 +120,14 @@ class SlotProcess:
             params={**content.params, **(claim.params or {})},
             env=content.env,
             timeout_seconds=content.timeout_seconds,
+            deadline_seconds=self._seconds_to_deadline(claim),
             grace_seconds=content.grace_seconds,
             scheduled_for=claim.scheduled_for,
         )
+
+    def _seconds_to_deadline(self, claim: Claim) -> float | None:
+        left = claim.seconds_to_deadline
+        return None if left is None else max(0.0, left - (time.monotonic() - self.claimed_at))
 
     def close(self) -> None:
         """End the engine's processes and close the session."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -53,6 +54,8 @@ RULES: list[tuple[dict[str, Any], Outcome, int, bool]] = [
     ({"max": 9, "exceptions": ["other.Busy"]}, Outcome(verdict=FAILED, error="shop.errors.Busy"), 1, False),
     ({"max": 9, "exceptions": ["Busy"]}, Outcome(verdict=FAILED, error="shop.errors.VeryBusy"), 1, False),
     ({"max": 9, "exceptions": ["Busy"]}, Outcome(verdict=FAILED), 1, False),
+    ({"max": 9, "exceptions": ["OSError"]}, Outcome(verdict=FAILED, error="T", error_bases=("OSError",)), 1, True),
+    ({"max": 9, "exceptions": ["OSError"]}, Outcome(verdict=FAILED, error="T", error_bases=("Exception",)), 1, False),
     # What the work itself asks for passes over which failures, and not over how many
     ({"max": 1, "exit_codes": [75]}, Outcome(verdict=FAILED, retry_after_seconds=5), 1, True),
     ({"max": 1, "exit_codes": [75]}, Outcome(verdict=FAILED, retry_after_seconds=5), 2, False),
@@ -133,6 +136,32 @@ def test_the_backoff_doubles_up_to_its_limit(tries: int, seconds: float) -> None
     made = decision(policy, Outcome(verdict=FAILED), tries=tries, unit=0.999999)
     assert made.at is not None
     assert (made.at - NOW).total_seconds() == pytest.approx(seconds, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("policy", "waits"),
+    [
+        ({"strategy": "fixed"}, [10, 10, 10, 10]),
+        ({"strategy": "linear"}, [10, 20, 30, 35]),
+        ({"strategy": "exponential", "jitter": False}, [10, 20, 35, 35]),
+        ({"strategy": "fixed", "jitter": True}, [5, 5, 5, 5]),
+        ({"strategy": "linear", "jitter": True}, [5, 10, 15, 17.5]),
+        ({}, [5, 10, 17.5, 17.5]),
+    ],
+)
+def test_how_the_wait_grows_and_whether_chance_has_a_part_in_it(policy: dict[str, Any], waits: list[float]) -> None:
+    written = RetryPolicy.model_validate({"max": 9, "backoff": "10s", "max_backoff": "35s", **policy})
+    assert [written.wait(tries, 0.5).total_seconds() for tries in (1, 2, 3, 4)] == waits
+
+
+@pytest.mark.parametrize(("left", "again"), [(4.9, False), (5.0, False), (5.1, True)])
+def test_no_attempt_begins_at_or_after_the_deadline(left: float, again: bool) -> None:
+    failed = Outcome(verdict=FAILED, reason="exit code 1")
+    for outcome in (failed, Outcome(verdict=LOST, reason="exit code 1"), replace(failed, retry_after_seconds=5.0)):
+        made = decision({"max": 1}, outcome, unit=0.5, deadline=NOW + timedelta(seconds=left))
+        assert made.again is again
+        if not again:
+            assert made.reason == "exit code 1; not tried again, as its deadline would have passed by then"
 
 
 @pytest.mark.parametrize(

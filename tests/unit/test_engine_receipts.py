@@ -1,0 +1,72 @@
+"""Who was alive when a run was ended, and how each of them ended: what a cancel can show for itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobsched.domain.outcomes import Ended, Verdict
+from jobsched.engine import Slot
+from tests.engine_kit import LEASE_SECONDS, ScriptedWatch, alive, marker, shell
+
+KILLED, TERMINATED = "signal 9 (SIGKILL)", "signal 15 (SIGTERM)"
+
+
+@pytest.fixture(params=["namespace", "subreaper"])
+def slot(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slot]:
+    monkeypatch.setenv("JOBSCHED_ISOLATION", request.param)
+    with Slot(workspace_dir=tmp_path / "workspaces") as made:
+        yield made
+
+
+def cancelled_once_it_printed(slot: Slot, command: str, **details: float) -> tuple[Verdict, tuple[Ended, ...], int]:
+    watch = ScriptedWatch()
+    watch.on_flush = lambda _: watch.answer.update(cancel_requested=True)
+    report = slot.perform(shell(command, **details), watch, deadline=time.monotonic() + LEASE_SECONDS)
+    return report.outcome.verdict, report.processes, report.killed
+
+
+def test_it_tells_who_heeded_and_who_had_to_be_killed(slot: Slot) -> None:
+    unique = marker()
+    verdict, processes, killed = cancelled_once_it_printed(
+        slot,
+        # It waits until the stubborn one has taken its signals off the hook.
+        f"sleep {unique} & (trap '' TERM; echo ready; exec sleep {unique}) & wait",
+        grace_seconds=0.5,
+    )
+    assert verdict is Verdict.CANCELLED
+    ends = sorted((process.name, process.ended) for process in processes)
+    assert ("sleep", KILLED) in ends and killed >= 1
+    # The other one: its parent may have been there to take note of its end, or not any more.
+    others = [ended for name, ended in ends if (name, ended) != ("sleep", KILLED)]
+    assert others and set(others) <= {TERMINATED, f"ended after {TERMINATED}"}
+    assert not alive(unique)
+
+
+def test_what_a_run_leaves_behind_is_told_as_well(slot: Slot) -> None:
+    unique = marker()
+    report = slot.perform(
+        shell(f"setsid sleep {unique} & echo started"), ScriptedWatch(), deadline=time.monotonic() + LEASE_SECONDS
+    )
+    assert report.outcome.verdict is Verdict.SUCCEEDED
+    assert [process.ended for process in report.processes] == [KILLED] and report.killed == 1
+    assert not alive(unique)
+
+
+def test_a_run_that_ends_by_itself_leaves_no_receipt(slot: Slot) -> None:
+    report = slot.perform(shell("true"), ScriptedWatch(), deadline=time.monotonic() + LEASE_SECONDS)
+    assert report.processes == ()
+
+
+def test_a_crowd_is_told_in_part(slot: Slot) -> None:
+    unique = marker()
+    _, processes, killed = cancelled_once_it_printed(
+        slot,
+        f"trap '' TERM; i=0; while [ $i -lt 150 ]; do sleep {unique} & i=$((i+1)); done; echo all; wait",
+        grace_seconds=0.2,
+    )
+    assert len(processes) == 100 and killed > 100
+    assert not alive(unique)
