@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Literal, Self, TypedDict, Unpack, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 from jobsched import net
@@ -27,6 +27,29 @@ _ERRORS: Final[Mapping[int, type[JobschedError]]] = {
 }
 
 Data = dict[str, Any]
+
+
+class Which(TypedDict, total=False):
+    """What runs have in common, as docs/api.md says. What is left out, or None, is not asked for."""
+
+    project: str | None
+    job: str | None
+    state: str | None
+    """One or several, with commas."""
+    queue: str | None
+    reason: str | None
+    exit_code: int | None
+    error: str | None
+    worker: str | None
+    trigger: str | None
+    retried: bool | None
+    start: str | None
+    """From this moment on (ISO 8601 with its zone), and up to `end`."""
+    end: str | None
+    since: str | None
+    """A duration such as `2h`, up to now; instead of `start`."""
+    by: Literal["created", "finished"] | None
+    """Which moment `start`, `end` and `since` speak of; when they were made, if left out."""
 
 
 class Client:
@@ -193,23 +216,12 @@ class Client:
         """Return a run with its attempts and transitions."""
         return self._get(f"runs/{run_id}/")
 
-    def runs(
-        self,
-        *,
-        job: str | None = None,
-        state: str | None = None,
-        trigger: str | None = None,
-        project: str | None = None,
-        limit: int = 50,
-        before: int | None = None,
-    ) -> list[Data]:
+    def runs(self, *, limit: int = 50, before: int | None = None, **which: Unpack[Which]) -> list[Data]:
         """Return up to `limit` runs, newest first; with `before`, only those older than that run."""
         found: list[Data] = []
         while len(found) < limit:
             wanted = min(PAGE, limit - len(found))
-            page = self._get(
-                "runs/", job=job, state=state, trigger=trigger, project=project, before=before, limit=wanted
-            )
+            page = self._get("runs/", **_which(which), before=before, limit=wanted)
             found += page["runs"]
             if (before := page["next"]) is None:
                 break
@@ -226,9 +238,37 @@ class Client:
         """Cancel a run that has not ended. Return it; a running one ends a moment later."""
         return self._post(f"runs/{run_id}/cancel", {})
 
-    def retry(self, run_id: int) -> Data:
-        """Request a new run like one that has ended. Return the new run."""
-        return self._post(f"runs/{run_id}/retry", {})
+    def cancel_many(
+        self, *, dry_run: bool = False, before: int | None = None, limit: int | None = None, **which: Unpack[Which]
+    ) -> Data:
+        """Cancel runs that match and have not ended, newest first, or with `dry_run` only count them all.
+
+        Return {"ended", "asked", "next"}. One call handles up to 5000: unless `next` is None, call again with it as
+        `before`. Raises InvalidInput when nothing is asked for.
+        """
+        return self._post("runs/cancel", _many(which, dry_run=dry_run, before=before, limit=limit))
+
+    def retry(self, run_id: int, *, definition: Literal["then", "now"] = "then") -> Data:
+        """Request a new run like one that has ended, by its definition as it was then or is now. Return the new run."""
+        return self._post(f"runs/{run_id}/retry", {} if definition == "then" else {"definition": definition})
+
+    def retry_many(
+        self,
+        *,
+        definition: Literal["then", "now"] = "then",
+        dry_run: bool = False,
+        before: int | None = None,
+        limit: int | None = None,
+        **which: Unpack[Which],
+    ) -> Data:
+        """Request a new run for each that matches, has ended and was not retried: those that failed, unless states say
+        otherwise.
+
+        Return {"made", "skipped", "waiting", "refused", "why", "next"}, or with `dry_run` {"matching"}. Several calls
+        may be needed, as for `cancel_many`.
+        """
+        asked = _many(which, dry_run=dry_run, before=before, limit=limit)
+        return self._post("runs/retry", {**asked, "definition": definition})
 
     # -- the wire ------------------------------------------------------------------------------------------
 
@@ -290,6 +330,19 @@ def _json(body: Mapping[str, Any]) -> bytes:
 def _given(params: Mapping[str, Any] | None, priority: int | None, at: str | None) -> Data:
     given = {"params": params, "priority": priority, "at": at}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _which(which: Which) -> Data:
+    named = {"start": "from", "end": "to"}
+    return {
+        named.get(name, name): value if not isinstance(value, bool) else "yes" if value else "no"
+        for name, value in which.items()
+    }
+
+
+def _many(which: Which, *, dry_run: bool, before: int | None, limit: int | None) -> Data:
+    asked = {**_which(which), "before": before, "limit": limit, "dry_run": dry_run or None}
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _token_from_environment() -> str:

@@ -6,14 +6,26 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from io import BytesIO
-from typing import IO, Annotated, Any, Self, TypeVar
+from typing import IO, Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from rest_framework.parsers import BaseParser, JSONParser
 from rest_framework.request import Request
 
 from jobs.models import Run
+from jobs.models.runfilter import RunFilter
+from jobs.services import bulk
+from jobsched.domain import durations
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.states import State
 
@@ -94,13 +106,73 @@ class UpcomingQuery(Asked):
     project: Word | None = None
 
 
-class RunsQuery(Asked):
-    job: Word | None = None
-    state: State | None = None
-    trigger: Run.Trigger | None = None
+def _listed(value: Any) -> Any:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+class RunsAsked(Asked):
+    """Which runs are meant. States are a list, or text with commas; `since` is a duration, up to now."""
+
     project: Word | None = None
+    job: Word | None = None
+    state: Annotated[frozenset[State], BeforeValidator(_listed), Field(min_length=1)] | None = None
+    queue: Word | None = None
+    reason: Word | None = None
+    exit_code: int | None = Field(default=None, ge=-(2**31), le=2**31 - 1)
+    error: Word | None = None
+    worker: Word | None = None
+    trigger: Run.Trigger | None = None
+    retried: bool | None = None
+    start: AwareDatetime | None = Field(default=None, alias="from", ge=EARLIEST, le=LATEST)
+    end: AwareDatetime | None = Field(default=None, alias="to", ge=EARLIEST, le=LATEST)
+    since: Word | None = None
+    by: Literal["created", "finished"] = "created"
+
+    @model_validator(mode="after")
+    def _one_beginning(self) -> Self:
+        if self.since is not None and self.start is not None:
+            raise PydanticCustomError("order", "'since' and 'from' both say where to begin; leave one out")
+        return self
+
+    def filter(self) -> RunFilter:
+        """Return what is asked for. Raises InvalidInput when `since` is not a duration."""
+        since = None if self.since is None else datetime.now(UTC) - durations.parse(self.since)
+        return RunFilter(
+            project=self.project,
+            job=self.job,
+            states=self.state or frozenset(),
+            queue=self.queue,
+            reason=self.reason,
+            exit_code=self.exit_code,
+            error=self.error,
+            worker=self.worker,
+            trigger=self.trigger,
+            retried=self.retried,
+            start=since or self.start,
+            end=self.end,
+            by=self.by,
+        )
+
+
+class RunsQuery(RunsAsked):
     before: int | None = Field(default=None, ge=1, le=LARGEST_ID)
     limit: int = Field(default=50, ge=1, le=500)
+
+
+class ManyRuns(RunsAsked):
+    """A request that concerns all runs of a kind."""
+
+    before: int | None = Field(default=None, ge=1, le=LARGEST_ID, strict=True)
+    limit: int = Field(default=bulk.AT_ONCE, ge=1, le=bulk.AT_ONCE, strict=True)
+    dry_run: bool = Field(default=False, strict=True)
+
+
+class ManyRetries(ManyRuns):
+    definition: Literal["then", "now"] = "then"
+
+
+class OneRetry(Asked):
+    definition: Literal["then", "now"] = "then"
 
 
 class OutputQuery(Asked):
@@ -173,7 +245,7 @@ def _read(model: type[M], data: Mapping[str, Any], place: str) -> M:
 
 
 def _sentence(model: type[Asked], problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
+    key = ".".join(part for part in problem["loc"] if isinstance(part, str))
     if problem["type"] == "extra_forbidden":
         known = ", ".join(field.alias or name for name, field in model.model_fields.items()) or "none"
         return f"there is no key '{key}' (known: {known})"

@@ -7,6 +7,7 @@ from typing import Any
 
 from jobs.models import Attempt, Run, Transition
 from jobs.services.backfill import Filled
+from jobs.services.bulk import CancelledMany, RetriedMany
 from jobs.services.definitions import Applied, Preview
 from jobs.services.history import Account, Became
 from jobs.services.lookahead import Upcoming
@@ -119,9 +120,18 @@ def run(view: RunView) -> dict[str, Any]:
         "finished_at": _moment(run.finished_at),
         "attempt": run.attempt,
         "max_attempts": view.max_attempts,
+        "exit_code": view.exit_code,
+        "http_status": view.http_status,
+        "error": view.error,
         "worker": run.worker,
+        "lease_until": _moment(run.lease_until),
+        "wait_seconds": run.wait_seconds,
+        "expires_at": _moment(run.expires_at) if run.state in (State.SCHEDULED, State.QUEUED) else None,
+        "deadline_at": _moment(run.deadline_at),
+        "retry_of": run.retry_of,
         "cancel_requested_at": _moment(run.cancel_requested_at),
         "cancel_requested_by": run.cancel_requested_by,
+        "cancelling": view.cancelling,
         "params": view.params,
         "version": view.version,
     }
@@ -131,6 +141,7 @@ def story(told: RunStory) -> dict[str, Any]:
     """A run with its attempts and transitions."""
     return {
         **run(told.view),
+        "retries": told.retries,
         "attempts": [_attempt(attempt) for attempt in told.attempts],
         "transitions": [_transition(transition) for transition in told.transitions],
     }
@@ -153,6 +164,22 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "result": attempt.result,
         "worker": attempt.worker,
         "killed": attempt.killed,
+        "processes": attempt.processes or [],
+    }
+
+
+def cancelled_many(done: CancelledMany) -> dict[str, Any]:
+    return {"ended": done.ended, "asked": done.asked, "next": done.next}
+
+
+def retried_many(done: RetriedMany) -> dict[str, Any]:
+    return {
+        "made": done.made,
+        "skipped": done.skipped,
+        "waiting": done.waiting,
+        "refused": done.refused,
+        "why": done.why,
+        "next": done.next,
     }
 
 

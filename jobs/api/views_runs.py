@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from jobs.api import parsing, present
 from jobs.api.access import Endpoint, actor
-from jobs.services import control, reading
+from jobs.services import bulk, control, reading
 
 VIEW, CHANGE = "jobs.view_run", "jobs.change_run"
 
@@ -18,7 +18,7 @@ class Runs(Endpoint):
 
     def get(self, request: Request) -> Response:
         asked = parsing.query(request, parsing.RunsQuery)
-        found = reading.runs(**asked.model_dump())
+        found = reading.runs(asked.filter(), before=asked.before, limit=asked.limit)
         return Response(
             {
                 "runs": [present.run(view) for view in found],
@@ -55,9 +55,35 @@ class Retry(Endpoint):
     needs = {"POST": (CHANGE,)}
 
     def post(self, request: Request, run_id: str) -> Response:
-        parsing.body(request, parsing.Nothing)
-        requested = control.request_again(int(run_id), actor=actor(request))
+        asked = parsing.body(request, parsing.OneRetry)
+        requested = control.request_again(int(run_id), actor=actor(request), definition=asked.definition)
         return Response(
             present.run(reading.run(requested.runs[0].pk)),
             status=status.HTTP_201_CREATED if requested.anew else status.HTTP_200_OK,
         )
+
+
+class CancelMany(Endpoint):
+    needs = {"POST": (CHANGE,)}
+
+    def post(self, request: Request) -> Response:
+        asked = parsing.body(request, parsing.ManyRuns)
+        chosen = asked.filter()
+        if asked.dry_run:
+            return Response(present.cancelled_many(bulk.count_to_cancel(chosen)))
+        done = bulk.cancel(chosen, actor=actor(request), before=asked.before, limit=asked.limit)
+        return Response(present.cancelled_many(done))
+
+
+class RetryMany(Endpoint):
+    needs = {"POST": (CHANGE,)}
+
+    def post(self, request: Request) -> Response:
+        asked = parsing.body(request, parsing.ManyRetries)
+        chosen = asked.filter()
+        if asked.dry_run:
+            return Response({"matching": bulk.count_to_retry(chosen)})
+        done = bulk.retry(
+            chosen, actor=actor(request), definition=asked.definition, before=asked.before, limit=asked.limit
+        )
+        return Response(present.retried_many(done))

@@ -13,8 +13,9 @@ from django.db import transaction
 
 from jobs import messages
 from jobs.models import Job, Run
-from jobs.store import births, control, limits
+from jobs.store import births, control, limits, retries
 from jobs.store.births import Birth
+from jobs.store.retries import AsOf
 from jobs.store.session import django_connection, short_transaction
 from jobsched.domain.errors import Conflict, InvalidInput, NotFound
 from jobsched.domain.states import FINISHED, State
@@ -105,32 +106,24 @@ def request(
     return _make([birth] * count, limited=limited)
 
 
-def retry(run_id: int, *, actor: str) -> Run:
-    """Request a new run like one that ended: the same definition, parameters and priority.
+def retry(run_id: int, *, actor: str, definition: AsOf = "then") -> Run:
+    """Request a new run like one that ended: the same parameters, priority and instant.
 
-    Raises NotFound, and Conflict while the run has not ended.
+    It goes by the definition as it was `then`, or as it is `now`. Raises NotFound, and Conflict while the run has not
+    ended, or when its job was deleted and so is nothing now.
     """
-    return request_again(run_id, actor=actor).runs[0]
+    return request_again(run_id, actor=actor, definition=definition).runs[0]
 
 
-def request_again(run_id: int, *, actor: str) -> Requested:
+def request_again(run_id: int, *, actor: str, definition: AsOf = "then") -> Requested:
     """Do what `retry` does, and tell whether anything was made."""
     old = run(run_id)
     if old.state not in FINISHED:
         raise Conflict(f"Run {run_id} is {old.state}; it can be retried once it has ended.")
-    return _make(
-        [
-            Birth(
-                job_id=old.job_id,
-                trigger=Run.Trigger.RETRY,
-                requested_by=actor,
-                params=old.params,
-                priority=old.priority,
-                definition_id=old.definition_id,
-            )
-        ],
-        limited=old.job.limited,
-    )
+    if definition == "now" and old.job.archived_at is not None:
+        raise Conflict(f"The job '{old.job.name}' was deleted; retry run {run_id} by the definition as it was then.")
+    birth = retries.repeat(old, actor=actor, definition=definition, at=retries.now(django_connection))
+    return _make([birth], limited=old.job.limited)
 
 
 def _make(wanted: list[Birth], *, limited: bool) -> Requested:

@@ -7,21 +7,26 @@ from __future__ import annotations
 
 import codecs
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
 from django.core.files.storage import default_storage
-from django.db.models import F
-from django.db.models.functions import Right
+from django.db.models import F, OuterRef, Subquery
+from django.db.models.functions import JSONObject, Now, Right
 
+from jobs.conf import conf
 from jobs.models import Attempt, Job, OutputChunk, Run, Transition
 from jobs.models.job import JobQuerySet
 from jobs.models.run import RunQuerySet
+from jobs.models.runfilter import RunFilter
 from jobs.rules import in_words
+from jobsched.domain import durations
 from jobsched.domain.errors import NotFound, Unavailable
 from jobsched.domain.states import FINISHED, State
 
 OUTPUT_BYTES_AT_ONCE = 256 * 1024
 """The longest piece of output in one answer; the next answer goes on behind it."""
+EVERY_RUN = RunFilter()
 EXCERPT_CHARACTERS = 8192
 """How much of the end of an attempt's output stands beside the attempt itself."""
 
@@ -37,7 +42,7 @@ class JobView:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunView:
-    """A run and what its definition adds."""
+    """A run, what its definition adds, and how its last attempt ended."""
 
     run: Run
     version: int
@@ -45,6 +50,12 @@ class RunView:
     params: dict[str, Any]
     """What it is performed with: the definition's parameters, with the request's own laid over them."""
     max_attempts: int
+    exit_code: int | None
+    """Of its last attempt, as are `http_status` and `error`; None while that is under way."""
+    http_status: int | None
+    error: str | None
+    cancelling: str
+    """For a running run that was asked to end: when it will, at the latest. Else empty."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +63,8 @@ class RunStory:
     """A run with all that happened to it, oldest first."""
 
     view: RunView
+    retries: list[int]
+    """The runs that repeat it."""
     attempts: list[Attempt]
     """Those that have ended; `output` holds the last EXCERPT_CHARACTERS of what was printed."""
     transitions: list[Transition]
@@ -98,25 +111,9 @@ def _job_view(job: Job) -> JobView:
     return JobView(job=job, version=getattr(job, "version", 0), words=in_words(getattr(job, "schedule", None)))
 
 
-def runs(
-    *,
-    job: str | None = None,
-    state: State | None = None,
-    project: str | None = None,
-    trigger: str | None = None,
-    before: int | None = None,
-    limit: int,
-) -> list[RunView]:
-    """Return up to `limit` runs, newest first; with `before`, those older than that run."""
-    found = _runs()
-    if project is not None:
-        found = found.filter(job__project__name=project)
-    if job is not None:
-        found = found.filter(job__name=job)
-    if state is not None:
-        found = found.filter(state=state)
-    if trigger is not None:
-        found = found.filter(trigger=trigger)
+def runs(chosen: RunFilter = EVERY_RUN, *, before: int | None = None, limit: int) -> list[RunView]:
+    """Return up to `limit` runs that match, newest first; with `before`, those older than that run."""
+    found = chosen.of(_runs())
     if before is not None:
         found = found.filter(pk__lt=before)
     return [_run_view(run) for run in found.order_by("-pk")[:limit]]
@@ -141,26 +138,51 @@ def story(run_id: int) -> RunStory:
     attempts = Attempt.objects.filter(run=run_id).defer("output").order_by("number")
     return RunStory(
         view=view,
+        retries=list(Run.objects.filter(retry_of=run_id).order_by("pk").values_list("pk", flat=True)),
         attempts=list(attempts.annotate(excerpt=Right("output", EXCERPT_CHARACTERS))),
         transitions=list(Transition.objects.filter(run=run_id).order_by("id")),
     )
 
 
 def _runs() -> RunQuerySet:
+    last = Attempt.objects.filter(run=OuterRef("pk"), number=OuterRef("attempt"))
     # A definition may hold a long script: only what is shown of it is fetched.
     return Run.objects.select_related("job__project").annotate(
         version=F("definition__version"),
         own_params=F("definition__content__params"),
         retries=F("definition__content__retries__max"),
+        asked_at=Now(),
+        last=Subquery(last.values(ended=JSONObject(exit_code="exit_code", http_status="http_status", error="error"))),
     )
 
 
 def _run_view(run: Run) -> RunView:
+    ended = getattr(run, "last", None) or {}
     return RunView(
         run=run,
         version=getattr(run, "version", 0),
         params={**(getattr(run, "own_params", None) or {}), **(run.params or {})},
         max_attempts=1 + (getattr(run, "retries", None) or 0),
+        exit_code=ended.get("exit_code"),
+        http_status=ended.get("http_status"),
+        error=ended.get("error"),
+        cancelling=_cancelling(run),
+    )
+
+
+def _cancelling(run: Run) -> str:
+    if run.state != State.RUNNING or run.cancel_requested_at is None or run.lease_until is None:
+        return ""
+    ends = f"{run.lease_until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if run.lease_until <= run.asked_at:  # type: ignore[attr-defined]  # annotated: the clock that set the lease
+        return (
+            f"the request is recorded; its worker {run.worker} has given no sign of life within its lease, "
+            f"which ended at {ends}, and a beat ends the run as soon as one runs"
+        )
+    beats = durations.words(conf().heartbeat)
+    return (
+        f"the request is recorded; its worker {run.worker} ends it when it hears of it, at its next heartbeat at the "
+        f"latest (every {beats}), and if it cannot be reached the run ends with its lease, at {ends}"
     )
 
 

@@ -102,7 +102,7 @@ def test_one_run_costs_the_same_queries_whatever_happened_to_it(
     run = make_runs(1)[0]
     for _ in range(attempts):
         finish(session, claim_next(session)[0], State.QUEUED, verdict="handed_back")
-    with django_assert_num_queries(SIGN_IN_QUERIES + 3):
+    with django_assert_num_queries(SIGN_IN_QUERIES + 4):
         assert len(api.get(f"/api/v1/runs/{run.pk}/").json()["attempts"]) == attempts
 
 
