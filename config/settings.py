@@ -12,6 +12,7 @@
 | JOBSCHED_QUEUES | the queues that jobs may name, comma-separated | default |
 | JOBSCHED_LEASE_SECONDS | how long a claim lasts without a sign of life | 30 |
 | JOBSCHED_HEARTBEAT_SECONDS | how often a sign of life is given | 10 |
+| JOBSCHED_STOP_GRACE_SECONDS | how long a stopping worker lets its runs go on before it ends and hands them back | 15 |
 | JOBSCHED_TASK_EVENTS | workers tell Flower of each run | true |
 | JOBSCHED_PREPARED_STATEMENTS | off behind PgBouncer in transaction mode | true |
 | JOBSCHED_STATEMENT_TIMEOUT_SECONDS | a statement, except of migrations, may take so long; 0: for ever | 30 |
@@ -51,16 +52,17 @@ try:
         IMPORTS: tuple[str, ...] = tuple(env.list("IMPORTS", []))
         DATA_DIR = Path(env.str("DATA_DIR", str(BASE_DIR / ".jobsched"))).resolve()
         LOG_LEVEL = env.log_level("LOG_LEVEL", logging.INFO)
+        LEASE_SECONDS = env.float("LEASE_SECONDS", 30.0)
         JOBSCHED = {
             "QUEUES": tuple(env.list("QUEUES", ["default"])),
-            "LEASE_SECONDS": env.float("LEASE_SECONDS", 30.0),
+            "LEASE_SECONDS": LEASE_SECONDS,
             "HEARTBEAT_SECONDS": env.float("HEARTBEAT_SECONDS", 10.0),
+            "STOP_GRACE_SECONDS": env.float("STOP_GRACE_SECONDS", 15.0),
             "TASK_EVENTS": env.bool("TASK_EVENTS", True),
             "PREPARED_STATEMENTS": env.bool("PREPARED_STATEMENTS", True),
             "BEAT_HEALTH_FILE": env.str("BEAT_HEALTH_FILE", ""),
             "WORKSPACE_DIR": DATA_DIR / "workspaces",
         }
-        LEASE_SECONDS: float = JOBSCHED["LEASE_SECONDS"]
         PATIENCE = Patience(
             statement=env.float("STATEMENT_TIMEOUT_SECONDS", 30.0, validate=NOT_NEGATIVE),
             idle_in_transaction=env.float("IDLE_IN_TRANSACTION_SECONDS", 60.0, validate=NOT_NEGATIVE),

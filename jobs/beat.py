@@ -35,9 +35,6 @@ SHORTEST_SECONDS = 0.01
 """The shortest pause before an instant: it is not worth a tick of its own to be on time to the millisecond."""
 BATCHES_AT_ONCE = 10
 """Before a beat looks at anything else."""
-RECORD_SECONDS = 5.0
-"""After an outage of the database leases are judged this much later: workers keep results they could not record,
-and ask again every other second."""
 
 
 class JobScheduler(Scheduler):
@@ -93,7 +90,7 @@ class JobScheduler(Scheduler):
             (agenda.due_jobs, self._rush if agenda.rush else scheduling.fire_due),
             (agenda.due_runs, recovery.promote),
             (agenda.due_tasks, scheduling.send_due),
-            (agenda.expired and time.monotonic() - self._away_at >= RECORD_SECONDS, recovery.reap),
+            (agenda.expired and self._database_is_back(), recovery.reap),
             (agenda.overdue, recovery.give_up),
             (agenda.held, recovery.admit),
         )
@@ -102,6 +99,11 @@ class JobScheduler(Scheduler):
                 done = self._try(step)
                 handled += done or 0
         return handled > 0
+
+    def _database_is_back(self) -> bool:
+        """Tell whether workers have had a lease's time since an outage: to renew theirs, and to record results that
+        they kept meanwhile."""
+        return time.monotonic() - self._away_at >= conf().lease.total_seconds()
 
     def _rush(self) -> int:
         """Fire many batches in two threads: the database works for one of them while the other reckons."""

@@ -24,6 +24,7 @@ class Conf:
     queues: tuple[str, ...]
     lease: timedelta
     heartbeat: timedelta
+    stop_grace: timedelta
     workspace_dir: Path
     task_events: bool
     prepared_statements: bool
@@ -43,6 +44,7 @@ def conf() -> Conf:
         queues=tuple(given.get("QUEUES", ("default",))),
         lease=timedelta(seconds=given.get("LEASE_SECONDS", 30.0)),
         heartbeat=timedelta(seconds=given.get("HEARTBEAT_SECONDS", 10.0)),
+        stop_grace=timedelta(seconds=given.get("STOP_GRACE_SECONDS", 15.0)),
         workspace_dir=Path(
             given.get("WORKSPACE_DIR") or Path(getattr(settings, "BASE_DIR", ".")) / ".jobsched" / "workspaces"
         ),
@@ -57,6 +59,8 @@ def conf() -> Conf:
             f"JOBSCHED['LEASE_SECONDS'] must be at least {SHORTEST_LEASE.total_seconds():g}: a worker ends its work a "
             "second or more before its lease ends, and would have no time for a heartbeat."
         )
+    if result.stop_grace < timedelta(0):
+        raise ImproperlyConfigured("JOBSCHED['STOP_GRACE_SECONDS'] must be 0 or more.")
     if result.heartbeat <= timedelta(0):
         raise ImproperlyConfigured("JOBSCHED['HEARTBEAT_SECONDS'] must be more than 0.")
     if result.heartbeat * 2 > result.lease:

@@ -1,24 +1,37 @@
 """What the main process of a Celery worker tells its pool children, through memory they share.
 
-The children sit in a run's supervision and read no messages; the main process does. Two bytes are enough:
-"this worker is stopping", and a counter that says "look at the database now", e.g. because of a cancel.
+The children sit in a run's supervision and read no messages; the main process does. A few bytes are enough:
+"this worker is stopping", since when, and a counter that says "look at the database now", e.g. because of a cancel.
 """
 
 from __future__ import annotations
 
 import mmap
+import struct
+import time
 from typing import Any
 
 from celery.signals import worker_shutting_down
 
+from jobs.conf import conf
+
 # Anonymous memory made at import, before the pool forks, is the same page in every child.
 _page = mmap.mmap(-1, mmap.PAGESIZE)
-_STOPPING, _LOOKS = 0, 1
+_STOPPING, _LOOKS, _SINCE = 0, 1, 8
+_MOMENT = struct.Struct("d")
 
 
 def stopping() -> bool:
-    """Tell whether this worker was asked to stop: no new claims, and runs are handed back after their grace."""
+    """Tell whether this worker was asked to stop: it claims nothing any more."""
     return _page[_STOPPING] != 0
+
+
+def out_of_time() -> bool:
+    """Tell whether this worker was asked to stop and its runs have had their time to end by themselves."""
+    if not stopping():
+        return False
+    (since,) = _MOMENT.unpack_from(_page, _SINCE)
+    return bool(time.monotonic() >= since + conf().stop_grace.total_seconds())
 
 
 def looks() -> int:
@@ -33,4 +46,7 @@ def look() -> None:
 
 @worker_shutting_down.connect
 def _stop(**_: Any) -> None:
-    _page[_STOPPING] = 1
+    if not stopping():
+        # This clock is the machine's: children read the same.
+        _MOMENT.pack_into(_page, _SINCE, time.monotonic())
+        _page[_STOPPING] = 1

@@ -52,6 +52,7 @@ def process_env(transactional_db: None, tmp_path: Path) -> dict[str, str]:
         "JOBSCHED_DATABASE_URL": url._replace(path=f"/{connection.settings_dict['NAME']}").geturl(),
         "JOBSCHED_DATA_DIR": str(tmp_path / "data"),
         "JOBSCHED_LOG_LEVEL": "INFO",
+        "JOBSCHED_STOP_GRACE_SECONDS": "0",  # tests that are about it say so
     }
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from django.db import transaction
 
 from jobs import messages
+from jobs.conf import conf
 from jobs.models import Run, Schedule
 from jobs.rules import excluded, first_after, jitter, timetable
 from jobs.store import births, limits, schedules
@@ -66,7 +67,7 @@ class Fires:
 
 def agenda() -> Agenda:
     """Return what there is to do now, and how long until there is more."""
-    return schedules.agenda(django_connection, batch=SMALL_BATCH)
+    return schedules.agenda(django_connection, batch=SMALL_BATCH, lease=conf().lease)
 
 
 def refresh_edited(*, limit: int = BATCH) -> int:

@@ -227,8 +227,11 @@ class Agenda:
     """Until the next schedule, waiting run or rated start is due; negative when overdue."""
 
 
-def agenda(execute: Execute, *, batch: int) -> Agenda:
-    """Ask what is due now, and how long until something else is. More than `batch` due jobs are a rush."""
+def agenda(execute: Execute, *, batch: int, lease: timedelta) -> Agenda:
+    """Ask what is due now, and how long until something else is. More than `batch` due jobs are a rush.
+
+    Leases are not judged before the database has been up for the length of one.
+    """
     [row] = execute(
         """
         WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
@@ -253,7 +256,9 @@ def agenda(execute: Execute, *, batch: int) -> Agenda:
                 ORDER BY next_fire_at OFFSET %(batch)s) END,
             task <= now, run <= now,
             held,
-            EXISTS (SELECT FROM jobs_run WHERE state = 'running' AND lease_until < now),
+            -- Not while the server is young: this beat may not have been there to see it go and come back.
+            pg_postmaster_start_time() < now - %(lease)s
+                AND EXISTS (SELECT FROM jobs_run WHERE state = 'running' AND lease_until < now),
             EXISTS (SELECT FROM jobs_run WHERE state IN ('scheduled', 'queued') AND expires_at <= now),
             extract(epoch FROM least(job, task, run, CASE WHEN held THEN (
                 SELECT min(next_at) FROM (
@@ -262,7 +267,7 @@ def agenda(execute: Execute, *, batch: int) -> Agenda:
             ) - now)::double precision
         FROM clock, next
         """,
-        {"batch": batch},
+        {"batch": batch, "lease": lease},
     )
     stale, due_jobs, rush, due_tasks, due_runs, held, expired, overdue, seconds = row
     return Agenda(

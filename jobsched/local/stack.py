@@ -141,6 +141,8 @@ class Stack:
             "JOBSCHED_SECRET_KEY": self._plan.environ.get("JOBSCHED_SECRET_KEY", self._secrets.secret_key),
             "JOBSCHED_DATA_DIR": str(self._folder.root),
             "JOBSCHED_LOG_LEVEL": "INFO",
+            # Somebody has pressed Ctrl-C and waits.
+            "JOBSCHED_STOP_GRACE_SECONDS": self._plan.environ.get("JOBSCHED_STOP_GRACE_SECONDS", "1"),
         }
 
     async def _bootstrap(self) -> None:

@@ -263,6 +263,36 @@ def test_a_stopping_worker_hands_its_run_back_with_no_attempt_lost(
     assert [a.verdict for a in attempts(run)] == ["handed_back", "succeeded"]
 
 
+def test_a_stopping_worker_lets_a_run_end_within_its_own_grace(
+    save: Save, request_run: Request, start_worker: Start
+) -> None:
+    worker = start_worker(env={"JOBSCHED_STOP_GRACE_SECONDS": "60"})
+    save(run="echo begun; sleep 3; echo done")
+    run, waiting = running(request_run()), request_run()
+    wait_for(lambda: OutputChunk.objects.filter(run=run).exists(), what="its first line")
+
+    worker.signal(signal.SIGTERM)
+
+    run = ended(run)
+    assert (run.state, [a.output for a in attempts(run)]) == ("succeeded", ["begun\ndone\n"])
+    waiting.refresh_from_db()
+    assert waiting.state == "queued"
+
+
+def test_a_stopping_worker_interrupts_a_trusted_callable_and_hands_it_back(
+    save: Save, request_run: Request, start_worker: Start
+) -> None:
+    worker = start_worker(env=SAMPLES)
+    save(call="sample.trusted-slow", params={"seconds": 120})
+    run = running(request_run())
+
+    worker.signal(signal.SIGTERM)
+
+    wait_for(lambda: Run.objects.filter(pk=run.pk, state="queued").exists(), what="the run back in its queue")
+    run.refresh_from_db()
+    assert (run.handed_back, [a.verdict for a in attempts(run)]) == (1, ["handed_back"])
+
+
 def test_a_stopping_worker_lets_what_must_not_be_repeated_come_to_its_end(
     save: Save, request_run: Request, start_worker: Start
 ) -> None:

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from types import ModuleType
 
 import pytest
 from celery import current_app
@@ -17,6 +19,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from jobs import beat
 from jobs.beat import JobScheduler
+from jobs.conf import conf
 from jobs.models import Job, Run, Schedule
 from jobs.services import scheduling
 from jobs.store.session import Session
@@ -29,6 +32,12 @@ def scheduler(transactional_db: None) -> JobScheduler:
     return JobScheduler(current_app, lazy=True)
 
 
+def set_lease(monkeypatch: pytest.MonkeyPatch, module: ModuleType, lease: timedelta) -> None:
+    """Change how long a lease is for one module."""
+    changed = replace(conf(), lease=lease)
+    monkeypatch.setattr(module, "conf", lambda: changed)
+
+
 def test_workers_record_what_ended_during_an_outage_before_leases_are_judged(
     scheduler: JobScheduler,
     session: Session,
@@ -38,6 +47,7 @@ def test_workers_record_what_ended_during_an_outage_before_leases_are_judged(
     def away() -> int:
         raise OperationalError("the database is restarting")
 
+    set_lease(monkeypatch, scheduling, timedelta(0))  # the server itself may have been started just now
     [run] = make_runs()
     claim_next(session, lease_seconds=-1)
     with monkeypatch.context() as outage:
@@ -48,10 +58,23 @@ def test_workers_record_what_ended_during_an_outage_before_leases_are_judged(
     run.refresh_from_db()
     assert run.state == "running"
 
-    monkeypatch.setattr(beat, "RECORD_SECONDS", 0.0)
+    set_lease(monkeypatch, beat, timedelta(0))
     scheduler.tick()
     run.refresh_from_db()
     assert run.state == "scheduled"
+
+
+def test_leases_are_not_judged_while_the_server_is_young(
+    scheduler: JobScheduler, session: Session, make_runs: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A beat that was started after an outage has not seen it."""
+    [run] = make_runs()
+    claim_next(session, lease_seconds=-1)
+    for lease, state in ((timedelta(days=3650), "running"), (timedelta(0), "scheduled")):
+        set_lease(monkeypatch, scheduling, lease)
+        scheduler.tick()
+        run.refresh_from_db()
+        assert run.state == state
 
 
 def test_a_beat_that_is_frozen_in_the_middle_of_firing_holds_up_nobody(

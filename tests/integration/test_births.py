@@ -69,4 +69,4 @@ def test_a_run_can_be_made_of_a_former_definition(make_job: Callable[..., Job]) 
 
 
 def test_nothing_due_is_said_so(project: object) -> None:
-    assert schedules.agenda(django_connection, batch=9).seconds_to_next is None
+    assert schedules.agenda(django_connection, batch=9, lease=timedelta(0)).seconds_to_next is None

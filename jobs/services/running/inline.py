@@ -27,8 +27,9 @@ from jobs.services.running.slot import SlotProcess, deadline_seconds
 from jobs.store import claims as store
 from jobs.store.claims import Claim, Settlement
 from jobs.store.session import Session
-from jobsched.domain.errors import CancelRequested, TimeLimitExceeded, Unavailable
+from jobsched.domain.errors import CancelRequested, TimeLimitExceeded, Unavailable, WorkerStopping
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
+from jobsched.domain.retry import OnLost
 from jobsched.executors.python import perform_in_process
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,17 @@ their turn. Far below any lease, so that only the run in hand ever needs a renew
 
 _STOPPING = Outcome(verdict=Verdict.HANDED_BACK, reason="the worker is stopping")
 _HELD_UP = Outcome(verdict=Verdict.HANDED_BACK, reason="a longer run held up its batch")
+
+_TOLD = {
+    TimeLimitExceeded: "the run's time limit was reached",
+    CancelRequested: "the run was cancelled",
+    WorkerStopping: "the worker of this run is stopping",
+}
+
+
+def _finished_first(interrupt: type[Exception], outcome: Outcome) -> bool:
+    """Tell whether a run that was to be handed back had been performed by then."""
+    return interrupt is WorkerStopping and outcome.verdict is Verdict.SUCCEEDED
 
 
 def perform_inline(slot: SlotProcess, claims: list[Claim]) -> list[Settlement]:
@@ -72,6 +84,7 @@ class Inline:
         self._current_work: Assignment | None = None
         self._interrupt: type[Exception] | None = None
         self._renewed_at = 0.0
+        self._looks = worker.looks()
         self._busy = threading.Event()
         signal.signal(signal.SIGALRM, self._raise_in_callable)
         threading.Thread(target=self._watch, name="inline-watch", daemon=True).start()
@@ -115,11 +128,11 @@ class Inline:
                     outcome = perform_in_process(work)
                 finally:
                     self._current = None  # from here on the signal raises nothing
-            except (TimeLimitExceeded, CancelRequested) as error:
+            except tuple(_TOLD) as error:
                 # The signal came between the callable's end and the line above.
                 outcome = Outcome(verdict=Verdict.FAILED, reason=str(error))
         with self._lock:
-            if self._interrupt is not None:
+            if self._interrupt is not None and not _finished_first(self._interrupt, outcome):
                 outcome = self._interrupted(work)
             if self._slot.events.enabled:
                 now = time.time()
@@ -132,14 +145,14 @@ class Inline:
     def _interrupted(self, work: Assignment) -> Outcome:
         if self._interrupt is CancelRequested:
             return Outcome(verdict=Verdict.CANCELLED, reason="cancelled while it ran")
+        if self._interrupt is WorkerStopping:
+            return _STOPPING
         return Outcome(verdict=Verdict.TIMED_OUT, reason=work.why_timed_out)
 
     def _raise_in_callable(self, signum: int, frame: FrameType | None) -> None:
         """In the main thread, on SIGALRM from the watching thread."""
         if self._current is not None and self._interrupt is not None:
-            raise self._interrupt(
-                "the run's time limit was reached" if self._interrupt is TimeLimitExceeded else "the run was cancelled"
-            )
+            raise self._interrupt(_TOLD[self._interrupt])
 
     def _watch(self) -> None:
         session = Session()
@@ -163,11 +176,14 @@ class Inline:
                 return
             if now - self._began > HOLD_UP_SECONDS:
                 self._part_from(session)
+        if worker.out_of_time() and self._slot.content(current)[2].on_lost != OnLost.FAIL:
+            self._interrupt_current(current, WorkerStopping)
         if work.limit_seconds is not None and took > work.limit_seconds:
             self._interrupt_current(current, TimeLimitExceeded)
             if took > work.limit_seconds + work.grace_seconds:
                 self._end_slot(session, current)
-        if now - self._renewed_at > conf().heartbeat.total_seconds():
+        looks, self._looks = self._looks, worker.looks()
+        if looks != self._looks or now - self._renewed_at > conf().heartbeat.total_seconds():
             self._renew(session, current)
 
     def _part_from(self, session: Session) -> None:

@@ -89,7 +89,7 @@ class ClaimWatch:
 
     def _hands_back(self) -> bool:
         """What must not be repeated is not handed back once it has begun: a stopping worker waits for its end."""
-        return worker.stopping() and self._repeatable
+        return self._repeatable and worker.out_of_time()
 
     def flush(self, chunk: bytes) -> None:
         """Keep new output where people can follow it."""
