@@ -235,7 +235,7 @@ class Client:
         return self._get(f"runs/{run_id}/output", attempt=attempt, offset=offset)
 
     def cancel(self, run_id: int) -> Data:
-        """Cancel a run that has not ended. Return it; a running one ends a moment later."""
+        """Cancel a run that has not ended. Return it; a running one ends a moment later: see its `cancelling`."""
         return self._post(f"runs/{run_id}/cancel", {})
 
     def cancel_many(

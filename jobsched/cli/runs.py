@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from jobsched.cli import FAILURE, SUCCESS
-from jobsched.cli.options import Moment, connect, job_argument, json_option, project_option, run_argument
+from jobsched.cli.options import (
+    Moment,
+    bulk_options,
+    connect,
+    job_argument,
+    json_option,
+    project_option,
+    run_argument,
+    runs_argument,
+    which_options,
+)
 from jobsched.cli.terminal import OutputWriter, complain, full_name, plain, print_json
 from jobsched.domain.errors import JobschedError
 from jobsched.domain.states import State
+
+if TYPE_CHECKING:
+    from jobsched.client import Which
 
 
 @click.command()
@@ -77,25 +91,18 @@ def _params(pairs: tuple[str, ...], as_object: str | None) -> dict[str, Any] | N
 
 
 @click.command("runs")
-@click.option("--job", help="Only this job's runs.")
-@click.option("--state", type=click.Choice([state.value for state in State]), help="Only runs in this state.")
-@click.option(
-    "--trigger", type=click.Choice(["schedule", "request", "retry", "backfill"]), help="Only runs that came about so."
-)
-@click.option("--project", help="Only this project's runs.")
+@which_options
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="The newest so many.")
 @json_option
-def list_runs(
-    job: str | None, state: str | None, trigger: str | None, project: str | None, limit: int, as_json: bool
-) -> None:
+def list_runs(which: Which, limit: int, as_json: bool) -> None:
     """List runs, newest first."""
-    found = connect().runs(job=job, state=state, trigger=trigger, project=project, limit=limit)
+    found = connect().runs(**which, limit=limit)
     if as_json:
         return print_json(found)
-    from jobsched.cli.tables import moment, run_duration, table
+    from jobsched.cli.tables import ending, moment, run_duration, table
 
     table(
-        ["run", "job", "state", "attempt", "created (UTC)", "took", "reason"],
+        ["run", "job", "state", "attempt", "created (UTC)", "took", "ended with", "reason"],
         [
             (
                 run["id"],
@@ -104,6 +111,7 @@ def list_runs(
                 f"{run['attempt']}/{run['max_attempts']}",
                 moment(run["created_at"]),
                 run_duration(run),
+                ending(run),
                 run["reason"],
             )
             for run in found
@@ -155,30 +163,76 @@ def logs(run_id: int, attempt: int | None, follow: bool) -> int:
 
 
 @click.command()
-@click.argument("run_ids", metavar="RUN...", type=click.IntRange(min=1), nargs=-1, required=True)
-def cancel(run_ids: tuple[int, ...]) -> int:
-    """Cancel runs. Those that are running end a moment later."""
+@runs_argument
+@which_options
+@bulk_options
+def cancel(run_ids: tuple[int, ...], which: Which, yes: bool, dry_run: bool) -> int:
+    """Cancel runs: those that are named, or all that the options describe and that have not ended.
+
+    Those that are running end a moment later.
+    """
+    named = _named(run_ids, which, yes=yes, dry_run=dry_run)
     client = connect()
+    if not named:
+        from jobsched.cli.bulk import cancel_many
+
+        return cancel_many(client, which, yes=yes, dry_run=dry_run)
+    return _each(run_ids, lambda run_id: _cancelled(client.cancel(run_id)))
+
+
+def _cancelled(run: dict[str, Any]) -> str:
+    asked = run["state"] == State.RUNNING
+    return f"run {run['id']}: {'asked to end: ' + run['cancelling'] if asked else run['state']}"
+
+
+@click.command()
+@runs_argument
+@which_options
+@click.option(
+    "--definition",
+    type=click.Choice(["then", "now"]),
+    default="then",
+    show_default=True,
+    help="Of the job: as it was when the run was made, or as it is now.",
+)
+@bulk_options
+def retry(run_ids: tuple[int, ...], which: Which, definition: Literal["then", "now"], yes: bool, dry_run: bool) -> int:
+    """Request new runs like those that are named, or like all that the options describe.
+
+    Without --state that is about runs that failed or timed out, and in any case about such as were not retried yet.
+    """
+    named = _named(run_ids, which, yes=yes, dry_run=dry_run)
+    client = connect()
+    if not named:
+        from jobsched.cli.bulk import retry_many
+
+        return retry_many(client, which, definition=definition, yes=yes, dry_run=dry_run)
+    return _each(run_ids, lambda run_id: _standing(client.retry(run_id, definition=definition)))
+
+
+def _named(run_ids: tuple[int, ...], which: Which, *, yes: bool, dry_run: bool) -> bool:
+    """Tell whether runs are named, not described. Raises UsageError for both, and for neither."""
+    if run_ids and (which or yes or dry_run):
+        raise click.UsageError("Name runs, or describe them by options, but not both.")
+    if not run_ids and not which:
+        raise click.UsageError("Name runs by their numbers, or describe them by options such as --job.")
+    return bool(run_ids)
+
+
+def _each(run_ids: tuple[int, ...], act: Callable[[int], str]) -> int:
+    """Do something to one run after the other, and go on after those that refuse."""
     status = SUCCESS
     for run_id in run_ids:
         try:
-            state = client.cancel(run_id)["state"]
+            line = act(run_id)
         except JobschedError as error:
             if error.transient:
                 raise
             complain(str(error))
             status = FAILURE
         else:
-            click.echo(plain(f"run {run_id}: {'asked to end' if state == State.RUNNING else state}"))
+            click.echo(plain(line))
     return status
-
-
-@click.command()
-@run_argument
-def retry(run_id: int) -> None:
-    """Request a new run like one that has ended."""
-    made = connect().retry(run_id)
-    click.echo(_standing(made))
 
 
 COMMANDS = (run, list_runs, show, logs, cancel, retry)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from jobsched.cli.tables import duration, fields, moment, run_duration, table
+from jobsched.cli.tables import duration, ending, fields, moment, run_duration, table
 
 _NAMED = (
     "state",
@@ -18,9 +18,14 @@ _NAMED = (
     "priority",
     "version",
     "worker",
+    "retry_of",
     "cancel_requested_by",
+    "cancelling",
 )
-_MOMENTS = ("scheduled_for", "skipped_until", "run_at", "created_at", "started_at", "finished_at")
+_MOMENTS = (
+    *("scheduled_for", "skipped_until", "run_at", "expires_at", "deadline_at", "created_at", "started_at"),
+    *("finished_at", "cancel_requested_at"),
+)
 
 
 def print_story(story: dict[str, Any]) -> None:
@@ -30,18 +35,27 @@ def print_story(story: dict[str, Any]) -> None:
             ("run", story["id"]),
             ("job", f"{story['project']}/{story['job']}"),
             *((name.replace("_", " "), story[name]) for name in _NAMED),
+            ("retried as", ", ".join(str(number) for number in story["retries"])),
+            ("may wait", None if story["wait_seconds"] is None else duration(story["wait_seconds"])),
             ("instants skipped", story["skipped_count"]),
             ("attempt", f"{story['attempt']} of at most {story['max_attempts']}"),
             ("parameters", json.dumps(story["params"]) if story["params"] else None),
             *((f"{name.replace('_', ' ')} (UTC)", moment(story[name])) for name in _MOMENTS),
             ("took", run_duration(story)),
+            ("processes killed", sum(attempt["killed"] for attempt in story["attempts"]) or None),
         ]
     )
     if story["attempts"]:
         table(
-            ["attempt", "verdict", "exit", "took", "result", "reason"],
+            ["attempt", "verdict", "ended with", "took", "result", "reason"],
             [row for attempt in story["attempts"] for row in _attempt_rows(attempt)],
             title="attempts",
+        )
+    if ended := [(attempt, process) for attempt in story["attempts"] for process in attempt["processes"]]:
+        table(
+            ["attempt", "pid", "process", "ended by"],
+            [(attempt["number"], process["pid"], process["name"], process["ended"]) for attempt, process in ended],
+            title="processes that were ended",
         )
     table(
         ["at (UTC)", "from", "to", "by", "reason"],
@@ -51,11 +65,13 @@ def print_story(story: dict[str, Any]) -> None:
 
 
 def _attempt_rows(attempt: dict[str, Any]) -> list[tuple[Any, ...]]:
-    code = attempt["http_status"] if attempt["exit_code"] is None else attempt["exit_code"]
     result = None if attempt["result"] is None else json.dumps(attempt["result"])
     took = duration(attempt["duration_seconds"])
-    rows: list[tuple[Any, ...]] = [(attempt["number"], attempt["verdict"], code, took, result, attempt["reason"])]
+    rows: list[tuple[Any, ...]] = [
+        (attempt["number"], attempt["verdict"], ending(attempt), took, result, attempt["reason"])
+    ]
     for section in attempt["sections"] or []:
-        took = duration(section["duration_seconds"])
-        rows.append((f"  {section['name']}", section["verdict"], section["exit_code"], took, None, None))
+        took, code = duration(section["duration_seconds"]), section["exit_code"]
+        ended = "" if code is None else f"exit {code}"
+        rows.append((f"  {section['name']}", section["verdict"], ended, took, None, None))
     return rows

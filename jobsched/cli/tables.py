@@ -78,6 +78,13 @@ def run_duration(run: dict[str, Any]) -> str:
     return duration((ended - began).total_seconds())
 
 
+def ending(run: dict[str, Any]) -> str:
+    """Return what a run's last attempt, or an attempt, ended with: exit code, HTTP status, exception."""
+    told = [f"exit {run['exit_code']}"] if run["exit_code"] is not None else []
+    told += [f"HTTP {run['http_status']}"] if run["http_status"] is not None else []
+    return ", ".join(told + ([run["error"]] if run["error"] else []))
+
+
 def _cell(value: Any) -> Text:
     text = "" if value is None else plain(value)
     return Text(text, style=_COLOURS.get(text, ""))

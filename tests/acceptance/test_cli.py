@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -158,7 +159,9 @@ def test_jobs_are_applied_listed_paused_requested_and_cancelled(jobsched: Termin
     assert [run["state"] for run in jobsched.json("runs", "--job", "Greet")] == ["queued", "scheduled", "cancelled"]
     assert [run["id"] for run in jobsched.json("runs", "--state", "cancelled")] == [number]
     table = jobsched("runs", "--limit", 1)
-    assert table.split("\n", 1)[0].split() == ["run", "job", "state", "attempt", "created", "(UTC)", "took", "reason"]
+    assert table.split("\n", 1)[0].split() == [
+        *("run", "job", "state", "attempt", "created", "(UTC)", "took", "ended", "with", "reason")
+    ]
     assert f"run {number} of Greet: cancelled" in jobsched("logs", number, "--follow", status=1)
 
 
@@ -286,9 +289,14 @@ def test_ctrl_c_stops_following_and_not_the_run(worked: Terminal) -> None:
     assert "Traceback" not in notes.decode()
     assert worked.json("show", number)["state"] == "running"
 
-    assert worked("cancel", number) == f"run {number}: asked to end\n"
+    told = worked("cancel", number)
+    assert told.startswith(f"run {number}: asked to end: the request is recorded; its worker ")
+    assert "at its next heartbeat at the latest (every " in told
     cancelled = wait_for(lambda: worked.json("runs", "--state", "cancelled"), what="the run was cancelled")
     assert cancelled[0]["id"] == number
+    receipt = worked("show", number)
+    assert re.search(r"cancel requested by +ann\b", receipt)
+    assert re.search(r"processes that were ended\n.*\n *1 +\d+ +sh +signal 15 \(SIGTERM\)", receipt), receipt
 
 
 def test_a_reader_who_leaves_early_gets_no_trace(worked: Terminal) -> None:

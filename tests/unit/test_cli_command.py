@@ -67,6 +67,13 @@ def test_the_version_is_told(jobsched: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "sentence"),
     [
+        (["cancel"], 2, "Name runs by their numbers, or describe them"),
+        (["cancel", "1", "--job", "A"], 2, "Name runs, or describe them by options, but not both"),
+        (["retry", "1", "--yes"], 2, "but not both"),
+        (["retry", "--failed", "--state", "failed"], 2, "--failed says the states"),
+        (["runs", "--state", "failed,asleep"], 2, "'asleep' is not a state; write one of scheduled, queued"),
+        (["runs", "--since", "2h", "--from", "2026-11-01"], 2, "leave one out"),
+        (["runs", "--from", "yesterday"], 2, "'yesterday' is not a moment"),
         (["jobs"], 1, "No running stack was found; start one with `make up`"),
         (["nonsense"], 2, "No such command"),
         (["show", "0"], 2, "0 is not in the range"),
