@@ -48,6 +48,10 @@ class Process(Server):
         """Return everything it has written so far."""
         return self._log.read_text(errors="replace")
 
+    def is_running(self) -> bool:
+        """Tell whether the main process lives. One that ended by itself stays to be cleared away by `kill`."""
+        return self._processes[-1].poll() is None
+
     def kill_alone(self) -> None:
         """Kill the main process only, as an out-of-memory killer would; its children are left to themselves."""
         os.kill(self.pid, signal.SIGKILL)

@@ -100,7 +100,7 @@ def _run(
 ) -> int:
     began = time.monotonic()
     _say(f"seed {seed}, scale {scale:g}{f', mutant {mutant}' if mutant else ''}; starting PostgreSQL and RabbitMQ")
-    with ground(folder) as servers:
+    with ground(folder, scale=scale) as servers:
         servers.prepare(mutant)
         machine = _machine(servers)
         results = carry_out(chosen, servers, seed=seed, scale=scale, say=_say)

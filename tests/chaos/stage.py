@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 import psycopg
-from django.db import close_old_connections, connection
+from django.db import close_old_connections, connection, transaction
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from jobs import messages
@@ -29,7 +29,7 @@ from jobsched.local.parts import Parts
 from jobsched.local.ports import free_port
 from jobsched.local.servers import Server
 from tests.chaos.errors import Broken
-from tests.chaos.ground import HEARTBEAT_SECONDS, LEASE_SECONDS, Ground
+from tests.chaos.ground import Ground
 from tests.chaos.history import Expected, History, collect
 from tests.chaos.journal import SCRIPT, Line, read
 from tests.chaos.results import Result
@@ -52,7 +52,7 @@ class Stage:
         self.result = result
         self.scale = result.scale
         self.random = random.Random(f"{result.seed} {result.name}")
-        self.lease, self.heartbeat = LEASE_SECONDS, HEARTBEAT_SECONDS
+        self.lease, self.heartbeat = ground.lease_seconds, ground.heartbeat_seconds  # in seconds
         self.database_url = database_url
         self.broker_url = ground.rabbitmq.url
         self.folder = ground.folder / result.name
@@ -75,6 +75,11 @@ class Stage:
     @property
     def rabbitmq(self) -> Server:
         return self.ground.rabbitmq
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether this is the full suite, and not a short mix."""
+        return self.scale >= 1
 
     def scaled(self, number: float, least: float = 1) -> int:
         """Return a number for this scale, rounded: `scaled(5000)` is 250 on the scale 0.05."""
@@ -197,14 +202,18 @@ class Stage:
     def _seconds(self, seconds: float | tuple[float, float]) -> float:
         return round(self.random.uniform(*seconds), 2) if isinstance(seconds, tuple) else seconds
 
-    def every(self, seconds: int, *, job: str) -> int:
-        """Let a job fire every so many seconds from now on, and expect a run of each instant. Return the schedule."""
-        start = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
+    def every(self, seconds: int, *, job: str, offset: float = 0.0) -> int:
+        """Let a job fire every so many seconds from now on, and expect a run of each instant. Return the schedule.
+
+        With an `offset`, a part of a second, its instants lie so much after the full seconds.
+        """
         interval = IntervalSchedule.objects.get_or_create(every=seconds, period="seconds")[0]
-        row = PeriodicTask.objects.create(name=f"{job} every {seconds} s", task="chaos", interval=interval)
-        Schedule.objects.filter(pk=row.pk).update(
-            job=Job.objects.current().get(name=job), anchor=start, cursor=start, catch_up=Schedule.CatchUp.ALL
-        )
+        start = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
+        with transaction.atomic():  # so that no beat sees it half made
+            row = PeriodicTask.objects.create(name=f"{job} every {seconds} s", task="chaos", interval=interval)
+            Schedule.objects.filter(pk=row.pk).update(
+                job=Job.objects.current().get(name=job), anchor=start, cursor=start, catch_up=Schedule.CatchUp.ALL
+            )
         self._expected.append((row.pk, start, timedelta(seconds=seconds)))
         return row.pk
 

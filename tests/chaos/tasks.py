@@ -1,10 +1,13 @@
-"""Celery tasks of the suite: what PeriodicTasks of other people name, beside our jobs."""
+"""Celery tasks and trusted callables of the suite, which its workers import."""
 
 from __future__ import annotations
 
 import os
+import signal
 
 from celery import shared_task
+
+from jobsched.callables import callable_job
 
 
 @shared_task(name="chaos.note")
@@ -15,3 +18,14 @@ def note(path: str, word: str) -> None:
         os.write(file, f"{word}\n".encode())
     finally:
         os.close(file)
+
+
+@callable_job("chaos.suicide", in_process=True)
+def suicide(**_: object) -> None:
+    """End the slot, as the out-of-memory killer would."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@callable_job("chaos.harmless", in_process=True)
+def harmless(**_: object) -> None:
+    """Do nothing, in the slot."""

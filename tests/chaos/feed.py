@@ -1,0 +1,28 @@
+"""Work for an experiment, given out as it is done: what is lost and comes back finds no long line before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.chaos.stage import Stage
+
+
+class Feed:
+    """Submits `total` runs in all, and keeps no more than `backlog` of them waiting."""
+
+    def __init__(
+        self, stage: Stage, total: int, *, backlog: int, seconds: float | tuple[float, float], **options: Any
+    ) -> None:
+        self.left = total
+        self._stage = stage
+        self._backlog = backlog
+        self._seconds = seconds
+        self._options = options
+
+    def top_up(self) -> bool:
+        """Submit what may wait now. Return whether there is more to come."""
+        room = min(self.left, self._backlog - self._stage.count("queued"))
+        if room > 0:
+            self._stage.submit(room, seconds=self._seconds, **self._options)
+            self.left -= room
+        return self.left > 0
