@@ -7,6 +7,7 @@ as much memory again as the project takes to load.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +16,17 @@ from jobsched.shim import libc
 _HUGE: Final = 2 * 1024 * 1024
 
 
-def gather() -> None:
-    """Ask the kernel (Linux 6.1 or later) for huge pages under all private memory. A refusal changes nothing."""
+def gathering() -> Iterator[None]:
+    """Ask the kernel (Linux 6.1 or later) for huge pages under all private memory, one at each step.
+
+    A step takes a millisecond or two, all of them together a good part of a second: they are for moments in which
+    nothing else is to be done. A refusal changes nothing.
+    """
     for start, end in _private_memory():
         first = -(-start // _HUGE) * _HUGE
         for area in range(first, end - _HUGE + 1, _HUGE):
             libc.collapse(area, _HUGE)
+            yield
 
 
 def _private_memory() -> list[tuple[int, int]]:

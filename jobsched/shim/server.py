@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from typing import Final
 
 from jobsched.shim import hugepages, messages, workspace
@@ -59,6 +60,8 @@ class Shim:
         self._prepare()
         while not self._over:
             ready = {number for number, _ in self._poller.poll(self._milliseconds_left())}
+            if not ready and self._run is None:
+                self._tidy()
             if self._sock.fileno() in ready and not self._obey():
                 break
             self._look_after_run()
@@ -82,14 +85,19 @@ class Shim:
         # What exists now is shared with every run; a collection in a run must not copy it page by page.
         gc.collect()
         gc.freeze()
-        hugepages.gather()
+        self._tidying: Iterator[None] | None = hugepages.gathering()
+
+    def _tidy(self) -> None:
+        """Use a moment in which no run is there, a little at a time: the next one must not wait."""
+        if self._tidying is not None and next(self._tidying, self) is self:
+            self._tidying = None
 
     def _stop(self, *_signal: object) -> None:
         self._over = True
 
     def _milliseconds_left(self) -> float | None:
         if self._run is None:
-            return None
+            return None if self._tidying is None else 0.0
         left = max(0.0, self._run.deadline - time.monotonic())
         return min(left, _REAP_SECONDS) * 1000 + 1
 
