@@ -97,7 +97,10 @@ class Attempt:
             self._output = -1
 
     def supervise(self) -> Report:
-        """Return when the shim reports that nothing of the attempt is left. Raises `ShimDied`."""
+        """Return when the shim reports that nothing of the attempt is left.
+
+        Raises `ShimDied`, and `Unavailable` when no process could be started for the work.
+        """
         poller = select.poll()
         for source in (self._shim, self._run.sock, self._output, self._bell):
             poller.register(source, select.POLLIN)
@@ -285,8 +288,7 @@ class Attempt:
 
     def _judge(self, end: dict[str, Any]) -> Outcome:
         if "not_started" in end:
-            reason = f"no process could be started for the run: {end['not_started']}"
-            return Outcome(verdict=Verdict.FAILED, reason=reason)
+            raise Unavailable(f"no process could be started for the run: {end['not_started']}")
         if self._lost or end["lease_ran_out"]:
             return Outcome(verdict=Verdict.LOST, reason=self._lost or reasons.LEASE_RAN_OUT)
         if self._garbled:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from jobsched.domain.errors import Unavailable
 from jobsched.domain.outcomes import Verdict
 from jobsched.engine import Slot
 from tests.engine_kit import LEASE_SECONDS, ScriptedWatch, alive, call, marker, shell
@@ -22,6 +25,22 @@ def slot(tmp_path: Path) -> Iterator[Slot]:
 
 def deadline() -> float:
     return time.monotonic() + LEASE_SECONDS
+
+
+def test_work_that_no_process_could_be_started_for_has_not_begun(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine is full; another may not be."""
+    fork, forks = os.fork, iter([0, 0])
+
+    def refuse_the_third() -> int:  # after the guard and the shim comes the work's own process
+        if next(forks, None) is None:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return fork()
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "fork", refuse_the_third)
+        with pytest.raises(Unavailable, match="no process could be started for the run: Resource temporarily"):
+            slot.perform(shell("true"), ScriptedWatch(), deadline=deadline())
+    assert slot.perform(shell("true"), ScriptedWatch(), deadline=deadline()).outcome.verdict is Verdict.SUCCEEDED
 
 
 def test_a_lost_lease_kills_the_work_at_once(slot: Slot) -> None:
