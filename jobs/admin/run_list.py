@@ -39,6 +39,11 @@ class NewestFirst(ChangeList):
         self.paginator = Paginator(page, self.list_per_page)
 
     @property
+    def whole(self) -> str:
+        """The query of all pages."""
+        return self.get_query_string(remove=["id__lt"])
+
+    @property
     def from_the_newest(self) -> str | None:
         """The query that goes back to the first page, or None when this is it."""
         return self.get_query_string(remove=["id__lt"]) if "id__lt" in self.params else None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from jobs.admin.badges import NOTHING, duration, moment, state_badge
@@ -47,6 +49,8 @@ class AttemptView:
     output: str
     extent: str
     result: str
+    processes: list[dict[str, Any]]
+    """Those that were ended with it."""
     finished: bool
 
 
@@ -68,11 +72,18 @@ class RunPage:
 
     badge: SafeString
     reason: str
+    cancelling: str
+    """When a running run that was asked to end will, at the latest."""
     version: int
     facts: list[tuple[str, Any]]
     params: str
     attempts: list[AttemptView]
     transitions: list[TransitionView]
+
+
+def _runs(numbers: Iterable[int]) -> SafeString:
+    links = ((reverse("admin:jobs_run_change", args=[number]), number) for number in numbers)
+    return format_html_join(", ", '<a href="{}">#{}</a>', links)
 
 
 def read(run: Run) -> RunPage:
@@ -86,7 +97,12 @@ def read(run: Run) -> RunPage:
         badge=state_badge(found.state, cancelling=found.cancel_requested_at is not None),
         reason=printable(found.reason),
         version=story.view.version,
-        facts=_facts(story.view),
+        facts=[
+            *_facts(story.view),
+            *([("Repeats", _runs([found.retry_of]))] if found.retry_of else []),
+            *([("Retried as", _runs(story.retries))] if story.retries else []),
+        ],
+        cancelling=story.view.cancelling,
         params=_json(story.view.params) if story.view.params else "",
         attempts=attempts,
         transitions=[
@@ -112,6 +128,13 @@ def short(text: str) -> SafeString:
     return format_html('<span class="js-reason" title="{}">{}</span>', clean[:1000], line)
 
 
+def outcome(view: reading.RunView) -> str:
+    """What the last attempt ended with, for a cell of a list: exit code, HTTP status, exception."""
+    told = [f"exit code {view.exit_code}"] if view.exit_code is not None else []
+    told += [f"HTTP {view.http_status}"] if view.http_status is not None else []
+    return ", ".join([*told, *([printable(view.error)] if view.error else [])])
+
+
 def _facts(view: reading.RunView) -> list[tuple[str, Any]]:
     run = view.run
     facts: list[tuple[str, Any]] = [
@@ -128,6 +151,12 @@ def _facts(view: reading.RunView) -> list[tuple[str, Any]]:
     if run.skipped_until and run.skipped_count and run.skipped_count > 1:
         stands_for = format_html("{} instants, up to {}", run.skipped_count, moment(run.skipped_until))
         facts.append(("Stands for", stands_for))
+    if run.state in (State.SCHEDULED, State.QUEUED) and run.expires_at:
+        facts.append(("Given up unless begun by", moment(run.expires_at)))
+    if run.wait_seconds is not None:
+        facts.append(("May wait", duration(timedelta(seconds=run.wait_seconds))))
+    if run.deadline_at:
+        facts.append(("Deadline", moment(run.deadline_at)))
     if run.state == State.QUEUED and run.held:
         facts.append(("Held", run.get_held_display()))
     if run.lane:
@@ -170,6 +199,10 @@ def _attempt(attempt: Attempt, *, of: Run) -> AttemptView:
         output=ending(excerpt),
         extent=_extent(len(excerpt), attempt.output_total),
         result="" if attempt.result is None else _json(attempt.result),
+        processes=[
+            {name: printable(str(process.get(name, ""))) for name in ("pid", "name", "ended")}
+            for process in attempt.processes or []
+        ],
         finished=True,
     )
 
@@ -184,6 +217,7 @@ def _under_way(run: Run) -> AttemptView:
         output=live_end(run.pk, run.attempt),
         extent="so far, its end; reload the page for more",
         result="",
+        processes=[],
         finished=False,
     )
 

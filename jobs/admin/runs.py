@@ -14,12 +14,13 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from jobs.admin import run_page
+from jobs.admin import run_many, run_page
 from jobs.admin.badges import NOTHING, duration, moment, state_badge
 from jobs.admin.outputs import download
+from jobs.admin.run_filters import DeadEndFilter, ErrorFilter, ExitCodeFilter, ReasonFilter, WorkerFilter
 from jobs.admin.run_list import JobFilter, NewestFirst, ProjectFilter, QueueFilter
 from jobs.models import Job, Run
-from jobs.services import control
+from jobs.services import control, reading
 from jobsched.domain.errors import JobschedError
 from jobsched.domain.states import FINISHED, State
 
@@ -35,20 +36,26 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
         "run",
         "job_link",
         "state_shown",
+        "ended_with",
         "trigger_shown",
         "queue",
-        "attempt",
+        "attempts",
         "due",
         "took",
     )
     list_display_links = ("run",)
     list_filter = (
+        DeadEndFilter,
         "state",
         ProjectFilter,
         JobFilter,
         "trigger",
         QueueFilter,
         ("created_at", admin.DateFieldListFilter),
+        ReasonFilter,
+        ExitCodeFilter,
+        ErrorFilter,
+        WorkerFilter,
     )
     list_select_related = ("job__project",)
     list_per_page = 50
@@ -82,6 +89,8 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
         return [
+            path("cancel/", view(self.cancel_all_view), name="jobs_run_cancel_all"),
+            path("retry/", view(self.retry_all_view), name="jobs_run_retry_all"),
             path("<int:run_id>/cancel/", view(self.cancel_view), name="jobs_run_cancel"),
             path("<int:run_id>/retry/", view(self.retry_view), name="jobs_run_retry"),
             path("<int:run_id>/attempts/<int:number>/output.txt", view(self.output_view), name="jobs_run_output"),
@@ -96,7 +105,8 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if request.method == "POST" and not self.has_operate_permission(request):
             raise PermissionDenied
-        return super().changelist_view(request, {"title": "Runs", **(extra_context or {})})
+        context = {"title": "Runs", "may_operate": self.has_operate_permission(request), **(extra_context or {})}
+        return super().changelist_view(request, context)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Run], search_term: str
@@ -127,6 +137,14 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
     def state_shown(self, run: Run) -> SafeString:
         badge = state_badge(run.state, cancelling=run.cancel_requested_at is not None)
         return format_html("{}{}", badge, run_page.short(run.reason)) if run.reason else badge
+
+    @admin.display(description="ended with")
+    def ended_with(self, run: Run) -> str:
+        return run_page.outcome(reading.view(run)) or NOTHING
+
+    @admin.display(description="attempts")
+    def attempts(self, run: Run) -> str:
+        return f"{run.attempt}/{reading.view(run).max_attempts}"
 
     @admin.display(description="trigger")
     def trigger_shown(self, run: Run) -> SafeString:
@@ -169,13 +187,13 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
                 "page": run_page.read(found),
                 "may_cancel": may and found.state not in FINISHED and found.cancel_requested_at is None,
                 "may_retry": may and found.state in FINISHED,
+                "definition_changed": found.definition_id != found.job.definition_id and not found.job.archived_at,
                 **(extra_context or {}),
             },
         )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
-        runs: QuerySet[Run] = super().get_queryset(request)
-        return runs.select_related("job__project")
+        return reading.told(Run.objects.all())
 
     def output_view(self, request: HttpRequest, run_id: int, number: int) -> HttpResponseBase:
         if not self.has_view_permission(request):
@@ -205,20 +223,36 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
         return HttpResponseRedirect(reverse("admin:jobs_run_change", args=[shown]))
 
     def _cancel(self, request: HttpRequest, run_id: int) -> int:
-        run = control.cancel_one(run_id, actor=request.user.get_username())
-        asked = run.state == State.RUNNING
+        control.cancel_one(run_id, actor=request.user.get_username())
+        told = reading.run(run_id)
         self.message_user(
             request,
-            f"Run #{run_id} was asked to end; its worker stops it within seconds."
-            if asked
+            f"Run #{run_id} was asked to end: {told.cancelling}."
+            if told.cancelling
             else f"Run #{run_id} was cancelled before it began.",
         )
         return run_id
 
     def _retry(self, request: HttpRequest, run_id: int) -> int:
-        again = control.retry(run_id, actor=request.user.get_username())
-        self.message_user(request, f"Run #{again.pk} was requested: it does again what run #{run_id} did.")
+        definition = run_many.definition(request)
+        again = control.retry(run_id, actor=request.user.get_username(), definition=definition)
+        how = "" if definition == "then" else ", by the definition as it is now"
+        self.message_user(request, f"Run #{again.pk} was requested: it does again what run #{run_id} did{how}.")
         return again.pk
+
+    def cancel_all_view(self, request: HttpRequest) -> HttpResponse:
+        """Count all runs of the list that can be cancelled, and with POST cancel them."""
+        return self._all(request, run_many.cancelling)
+
+    def retry_all_view(self, request: HttpRequest) -> HttpResponse:
+        """Count all runs of the list that can be retried, and with POST retry them."""
+        return self._all(request, run_many.retrying)
+
+    def _all(self, request: HttpRequest, verb: run_many.Verb) -> HttpResponse:
+        if not self.has_operate_permission(request):
+            raise PermissionDenied
+        context = {**self.admin_site.each_context(request), "opts": self.model._meta, "media": self.media}
+        return run_many.page(self, request, verb, context)
 
     @admin.action(description="Cancel selected runs", permissions=["operate"])
     def cancel_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:

@@ -116,28 +116,28 @@ def runs(chosen: RunFilter = EVERY_RUN, *, before: int | None = None, limit: int
     found = chosen.of(_runs())
     if before is not None:
         found = found.filter(pk__lt=before)
-    return [_run_view(run) for run in found.order_by("-pk")[:limit]]
+    return [view(run) for run in found.order_by("-pk")[:limit]]
 
 
 def runs_by_id(run_ids: list[int]) -> list[RunView]:
     """Return these runs, in the order they were made."""
-    return [_run_view(run) for run in _runs().filter(pk__in=run_ids).order_by("pk")]
+    return [view(run) for run in _runs().filter(pk__in=run_ids).order_by("pk")]
 
 
 def run(run_id: int) -> RunView:
     """Return one run. Raises NotFound."""
     try:
-        return _run_view(_runs().get(pk=run_id))
+        return view(_runs().get(pk=run_id))
     except Run.DoesNotExist:
         raise NotFound(f"There is no run {run_id}.") from None
 
 
 def story(run_id: int) -> RunStory:
     """Return a run with its attempts and transitions. Raises NotFound."""
-    view = run(run_id)  # read first: what is read after it is at least as new
+    found = run(run_id)  # read first: what is read after it is at least as new
     attempts = Attempt.objects.filter(run=run_id).defer("output").order_by("number")
     return RunStory(
-        view=view,
+        view=found,
         retries=list(Run.objects.filter(retry_of=run_id).order_by("pk").values_list("pk", flat=True)),
         attempts=list(attempts.annotate(excerpt=Right("output", EXCERPT_CHARACTERS))),
         transitions=list(Transition.objects.filter(run=run_id).order_by("id")),
@@ -145,9 +145,14 @@ def story(run_id: int) -> RunStory:
 
 
 def _runs() -> RunQuerySet:
+    return told(Run.objects.all())
+
+
+def told(runs: RunQuerySet) -> RunQuerySet:
+    """Have a query of runs bring all that `view` needs, in one statement."""
     last = Attempt.objects.filter(run=OuterRef("pk"), number=OuterRef("attempt"))
     # A definition may hold a long script: only what is shown of it is fetched.
-    return Run.objects.select_related("job__project").annotate(
+    return runs.select_related("job__project").annotate(
         version=F("definition__version"),
         own_params=F("definition__content__params"),
         retries=F("definition__content__retries__max"),
@@ -156,7 +161,8 @@ def _runs() -> RunQuerySet:
     )
 
 
-def _run_view(run: Run) -> RunView:
+def view(run: Run) -> RunView:
+    """Return what a run that came from `told` tells."""
     ended = getattr(run, "last", None) or {}
     return RunView(
         run=run,
