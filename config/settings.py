@@ -187,7 +187,9 @@ CELERY_BROKER_HEARTBEAT = 15
 CELERY_BROKER_CONNECTION_TIMEOUT = 1.5
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "confirm_publish": True,
-    "confirm_timeout": 2.0,
+    # A broker in alarm, or beyond a cut wire, says nothing. Whoever waits for it, for a confirm too, gives up then.
+    "read_timeout": 5.0,
+    "write_timeout": 5.0,
     # A publish to a broker that is away fails at once: the run is in the database and the sweep sends a new hint.
     "max_retries": 1,
     "interval_start": 0.1,

@@ -43,6 +43,9 @@ SILENCE_SECONDS = 10.0
 
 PATIENCE_SECONDS = 5.0
 """How long RabbitMQ may be silent before it counts as away."""
+HINT_PATIENCE_SECONDS = 1.5
+"""The same where somebody waits and little is lost: requests of the API promise not to wait for longer than 2 s."""
+SHORTEST_PATIENCE_SECONDS = 0.05
 
 
 @dataclass(slots=True)
@@ -92,15 +95,16 @@ class Unsent:
 
 
 def hint(waiting: Mapping[str, int]) -> bool:
-    """Tell workers which queues have work, given how many runs each holds. Return whether the broker took it."""
+    """Tell workers which queues have work, given how many runs each holds. Return whether the broker took it.
+
+    Takes no longer than `HINT_PATIENCE_SECONDS`, whatever the broker does.
+    """
     if time.monotonic() < _quiet.until:
         return False
     hints = {queue: min(runs, HINTS_AT_ONCE) for queue, runs in waiting.items() if runs > 0}
     try:
-        if list(hints.values()) == [1]:
-            _hint_one(*hints)
-        elif hints:
-            _hint_many(hints)
+        if hints:
+            _send_hints(hints)
     except BROKER_ERRORS as error:
         _quiet.until = time.monotonic() + QUIET_SECONDS
         logger.warning("hint not sent: broker unreachable, the sweep will repeat it error=%s", error)
@@ -108,19 +112,12 @@ def hint(waiting: Mapping[str, int]) -> bool:
     return True
 
 
-def _hint_one(queue: str) -> None:
-    with current_app.producer_or_acquire() as producer:
-        # Without limits of its own, kombu tries for ever to connect, and its caller with it.
-        producer.connection.ensure_connection(max_retries=1, interval_start=0, interval_max=0)
-        _publish_hint(queue, producer)
-
-
-def _hint_many(hints: Mapping[str, int]) -> None:
+def _send_hints(hints: Mapping[str, int]) -> None:
     """Make one message a queue and send copies of it: a beat that fires thousands has no time to make each anew.
 
     Nobody waits for each to be confirmed, as closing the channel waits for all.
     """
-    with _channel() as channel:
+    with _channel(HINT_PATIENCE_SECONDS) as channel:
         producer = current_app.amqp.Producer(channel, auto_declare=False)
         for queue, count in hints.items():
             if not isinstance(channel, amqp.Channel):
@@ -165,11 +162,30 @@ def hint_on_commit(waiting: Mapping[str, int]) -> None:
 
 
 def look() -> None:
-    """Make every worker that hears it look at the database now, e.g. for a cancel. Heartbeats do so anyway."""
+    """Make every worker that hears it look at the database now, e.g. for a cancel. Heartbeats do so anyway.
+
+    Takes no longer than `HINT_PATIENCE_SECONDS`, whatever the broker does.
+    """
     try:
-        current_app.control.broadcast("jobs_look")
+        if time.monotonic() < _quiet.until:
+            raise OperationalError("it was away a moment ago")
+        with _channel(HINT_PATIENCE_SECONDS) as channel:
+            _broadcast("jobs_look", channel)
     except BROKER_ERRORS as error:
+        _quiet.until = max(_quiet.until, time.monotonic() + QUIET_SECONDS)
         logger.warning("workers not told to look, their heartbeats will find it error=%s", error)
+
+
+def _broadcast(command: str, channel: Any) -> None:
+    """Do what Celery's `control.broadcast` does, which would try for ever."""
+    mailbox = cast(Any, current_app.control).mailbox
+    current_app.amqp.Producer(channel, auto_declare=False).publish(
+        {"method": command, "arguments": {}, "destination": None, "pattern": None, "matcher": None},
+        exchange=mailbox.exchange.name,
+        declare=[mailbox.exchange],
+        headers={"clock": mailbox.clock.forward(), "expires": 0},
+        serializer=mailbox.serializer,
+    )
 
 
 def send_many(messages: Sequence[TaskMessage]) -> list[Unsent]:
@@ -188,22 +204,25 @@ def send_many(messages: Sequence[TaskMessage]) -> list[Unsent]:
 
 
 @contextmanager
-def _channel() -> Iterator[Any]:
+def _channel(patience: float = PATIENCE_SECONDS) -> Iterator[Any]:
     """Lend a channel: one of our own where RabbitMQ confirms, as those that others use do not confirm in batches.
 
-    Raises BROKER_ERRORS. A connection that failed is not used again.
+    Raises BROKER_ERRORS, e.g. when the broker is silent for `patience` seconds. A connection that failed is not
+    used again.
     """
+    give_up = time.monotonic() + patience
     with current_app.connection_or_acquire() as connection:
         may_have_died = connection.connected
         try:
-            channel = _opened(connection)
+            # What broke while nobody looked must leave time for another connection.
+            channel = _opened(connection, patience / 2 if may_have_died else patience)
         except BROKER_ERRORS:
             connection.collect()
             if not may_have_died:
                 raise
-            channel = _opened(connection)
+            channel = _opened(connection, give_up - time.monotonic())
         try:
-            with _patience(connection):
+            with _patience(connection, give_up - time.monotonic()):
                 yield channel
                 if isinstance(channel, amqp.Channel):
                     channel.close()
@@ -212,10 +231,16 @@ def _channel() -> Iterator[Any]:
             raise
 
 
-def _opened(connection: Any) -> Any:
+def _opened(connection: Any, seconds: float) -> Any:
     # Kombu would try for ever, and whoever waits here holds rows that other beats pass over.
-    connection.ensure_connection(max_retries=max(0, len(connection.alt) - 1), interval_start=0, interval_max=0)
-    with _patience(connection):
+    others = max(0, len(connection.alt) - 1)
+    before = connection.connect_timeout
+    connection.connect_timeout = min(before, seconds / (1 + others))
+    try:
+        connection.ensure_connection(max_retries=others, interval_start=0, interval_max=0)
+    finally:
+        connection.connect_timeout = before
+    with _patience(connection, seconds):
         return connection.channel() if _confirms(connection) else connection.default_channel
 
 
@@ -225,11 +250,12 @@ def _confirms(connection: Any) -> bool:
     return isinstance(connection.connection, amqp.Connection) and bool(offered.get("publisher_confirms"))
 
 
-def _patience(connection: Any) -> AbstractContextManager[Any]:
+def _patience(connection: Any, seconds: float) -> AbstractContextManager[Any]:
     """Bound every wait for the broker: one that is blocked (a memory or disk alarm) says nothing at all."""
     if not _confirms(connection):
         return nullcontext()
-    return cast(AbstractContextManager[Any], connection.connection.transport.having_timeout(PATIENCE_SECONDS))
+    transport = connection.connection.transport
+    return cast(AbstractContextManager[Any], transport.having_timeout(max(seconds, SHORTEST_PATIENCE_SECONDS)))
 
 
 def _send_confirmed(messages: Sequence[TaskMessage], channel: Any) -> list[Unsent]:
@@ -433,15 +459,22 @@ class Events:
             return
         try:
             with current_app.events.default_dispatcher(hostname=self._hostname) as dispatcher:
-                dispatcher.buffer_group, dispatcher.buffer_limit = frozenset({"task"}), len(events) + 1
-                for event in events:
-                    dispatcher.send(
-                        f"task-{event.kind}", uuid=f"run-{event.run_id}", timestamp=event.at, **event.fields
-                    )
-                dispatcher.flush()
+                self._send(events, dispatcher)
         except BROKER_ERRORS as error:
             self._silent_until = time.monotonic() + SILENCE_SECONDS
             logger.warning("events not sent: broker unreachable error=%s", error)
+
+    @staticmethod
+    def _send(events: Sequence[Event], dispatcher: Any) -> None:
+        dispatcher.buffer_group, dispatcher.buffer_limit = frozenset({"task"}), len(events) + 1
+        for event in events:
+            dispatcher.send(f"task-{event.kind}", uuid=f"run-{event.run_id}", timestamp=event.at, **event.fields)
+        try:
+            with _patience(dispatcher.connection, HINT_PATIENCE_SECONDS):
+                dispatcher.flush()
+        except BROKER_ERRORS:
+            dispatcher.connection.collect()
+            raise
 
 
 def reachable() -> bool:

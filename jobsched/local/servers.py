@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -34,6 +34,11 @@ class Server:
         if not self._processes:
             raise StartFailed(f"{self._services[-1].name} is not running.")
         return self._processes[-1].pid
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment of the server, for programs that talk to it as its administrator. Holds no secrets."""
+        return self._services[-1].env
 
     def start(self) -> None:
         """Start it and return when it is ready for use. Raises StartFailed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,9 @@ from knox.models import AuthToken
 from jobs.models import Job
 from jobs.store.session import Session
 from jobsched.client import Client
+from jobsched.local.servers import rabbitmq
+from tests.chaos.broker_control import raise_memory_alarm
+from tests.chaos.proxies import Proxy
 from tests.integration.conftest import claim_next
 from tests.processes import Process
 
@@ -35,24 +39,67 @@ def refusing_port() -> int:
         return int(listener.getsockname()[1])
 
 
+@pytest.fixture
+def client(make_job: Callable[..., Job], start_web: Callable[..., Process]) -> Callable[[str], tuple[Client, Process]]:
+    """Start the web process with a broker at this address."""
+
+    def start(broker_url: str) -> tuple[Client, Process]:
+        make_job()
+        token = AuthToken.objects.create(User.objects.create_superuser("ann"))[1]
+        web = start_web(env={"JOBSCHED_BROKER_URL": broker_url})
+        client = Client(web.url, token)
+        client.jobs()  # what only the first request costs
+        return client, web
+
+    return start
+
+
 @pytest.mark.parametrize("broker", ["silent_port", "refusing_port"])
 def test_a_request_does_not_wait_on_a_broker_that_is_away(
     request: pytest.FixtureRequest,
-    make_job: Callable[..., Job],
+    client: Callable[[str], tuple[Client, Process]],
     session: Session,
-    start_web: Callable[..., Process],
     broker: str,
 ) -> None:
-    port = request.getfixturevalue(broker)
-    make_job()
-    token = AuthToken.objects.create(User.objects.create_superuser("ann"))[1]
-    web = start_web(env={"JOBSCHED_BROKER_URL": f"amqp://u:p@127.0.0.1:{port}//"})
-    client = Client(web.url, token)
-    client.jobs()  # what only the first request costs
+    api, web = client(f"amqp://u:p@127.0.0.1:{request.getfixturevalue(broker)}//")
+    assert_answers_without_broker(api, web, session)
 
-    run, trigger_seconds = timed(lambda: client.trigger("Noop"))
+
+def test_a_request_does_not_wait_on_a_broker_beyond_a_cut_wire(
+    broker_url: str, client: Callable[[str], tuple[Client, Process]], session: Session
+) -> None:
+    """Connections are open, and whatever goes into them disappears."""
+    with Proxy(broker_url) as wire:
+        api, web = client(wire.url)
+        assert_answers_with_broker(api, web, session)
+        wire.silence()
+        assert_answers_without_broker(api, web, session)
+
+
+def test_a_request_does_not_wait_on_a_broker_in_alarm(
+    broker_url: str, client: Callable[[str], tuple[Client, Process]], session: Session, tmp_path: Path
+) -> None:
+    """It takes connections and messages, and answers nothing to whoever sent one."""
+    with rabbitmq(tmp_path / "broker") as server:
+        api, web = client(server.url)
+        assert_answers_with_broker(api, web, session)
+        raise_memory_alarm(server)
+        assert_answers_without_broker(api, web, session)
+
+
+def assert_answers_with_broker(api: Client, web: Process, session: Session) -> None:
+    run = api.trigger("Noop")
     assert [claim.run_id for claim in claim_next(session)] == [run["id"]]
-    asked, cancel_seconds = timed(lambda: client.cancel(run["id"]))
+    api.cancel(run["id"])
+    assert "hint not sent" not in web.log()
+    assert "workers not told" not in web.log()
+
+
+def assert_answers_without_broker(api: Client, web: Process, session: Session) -> None:
+    run, trigger_seconds = timed(lambda: api.trigger("Noop"))
+    assert [claim.run_id for claim in claim_next(session)] == [run["id"]]
+    time.sleep(2.5)  # the next request tries the broker again: the first one's finding holds for 2 s
+    asked, cancel_seconds = timed(lambda: api.cancel(run["id"]))
 
     assert asked["cancel_requested_by"] == "ann"
     assert "hint not sent" in web.log()
