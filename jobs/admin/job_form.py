@@ -33,6 +33,8 @@ KINDS = {
     "celery": "Celery task",
 }
 FAILURES = {"failed": "a failure", "timed_out": "an overrun", "lost": "a lost worker"}
+STRATEGIES = {"exponential": "it doubles", "linear": "it grows by the first", "fixed": "it stays"}
+TIME_LIMITS = ("max_wait", "deadline")
 NO_LIMIT = "none"
 
 
@@ -124,6 +126,18 @@ class JobForm(ScheduleForm):
         max_length=20,
         help_text="How long it may take to clean up when asked to end, such as 10s.",
     )
+    max_wait = forms.CharField(
+        label="Longest wait",
+        required=False,
+        max_length=20,
+        help_text="In its queue. A run that nobody has begun by then is given up. Empty: as long as it takes.",
+    )
+    deadline = forms.CharField(
+        label="Deadline",
+        required=False,
+        max_length=20,
+        help_text="For the whole run, all waits and attempts, counted from when it was due. Empty: none.",
+    )
     retries_max = forms.IntegerField(
         label="Retries",
         required=False,
@@ -132,10 +146,24 @@ class JobForm(ScheduleForm):
         help_text="After the first attempt. Empty: the Celery task's own, else none.",
     )
     retries_backoff = forms.CharField(
-        label="First backoff", required=False, max_length=20, help_text="It doubles each time, such as 10s."
+        label="First backoff", required=False, max_length=20, help_text="Before the second attempt, such as 10s."
     )
     retries_max_backoff = forms.CharField(
         label="Longest backoff", required=False, max_length=20, help_text="Such as 1h."
+    )
+    retries_strategy = forms.ChoiceField(
+        label="Then",
+        required=False,
+        choices=list(STRATEGIES.items()),
+        help_text="How the backoff grows with each attempt, up to the longest.",
+    )
+    retries_jitter = forms.TypedChoiceField(
+        label="Jitter",
+        required=False,
+        coerce=lambda value: value == "yes",
+        empty_value=None,
+        choices=[("", "if it doubles"), ("yes", "yes"), ("no", "no")],
+        help_text="Wait a random part of the backoff, so that what failed together does not come back together.",
     )
     retries_failures = forms.MultipleChoiceField(
         label="After",
@@ -232,17 +260,18 @@ class JobForm(ScheduleForm):
         keys |= {name: data[name] for name in BESIDE if data[name] not in (None, "")}
         if data["timeout"]:
             keys["timeout"] = None if data["timeout"] == NO_LIMIT else data["timeout"]
-        if data["grace"]:
-            keys["grace"] = data["grace"]
+        keys |= {name: data[name] for name in ("grace", *TIME_LIMITS) if data[name]}
         if retries := self._retries():
             keys["retries"] = retries
         return keys
 
     def _retries(self) -> dict[str, Any]:
         """What is said of retries: nothing at all unless their number is."""
-        names = ("max", "backoff", "max_backoff", "exit_codes", "exceptions", "statuses")
+        names = ("max", "backoff", "max_backoff", "jitter", "exit_codes", "exceptions", "statuses")
         said = {name: self.cleaned_data[f"retries_{name}"] for name in names}
         said = {name: value for name, value in said.items() if value not in (None, "", [])}
+        if (strategy := self.cleaned_data["retries_strategy"]) not in ("", "exponential"):
+            said["strategy"] = strategy
         failures = self.cleaned_data["retries_failures"]
         if set(failures) != set(FAILURES):
             said["failures"] = failures
@@ -344,6 +373,8 @@ def initial_of(job: Job) -> dict[str, Any]:
     shown |= {"project": job.project_id, **ScheduleForm.initial_from(manifest)}
     shown["timeout"] = NO_LIMIT if job.timeout is None else durations.to_text(job.timeout)
     shown["grace"] = durations.to_text(job.grace)
+    limits = {name: getattr(job, name) for name in TIME_LIMITS}
+    shown |= {name: durations.to_text(length) for name, length in limits.items() if length is not None}
     shown |= {key: manifest[key] for key in ("run", "call", "task", "args") if key in manifest}
     shown |= {name: manifest[name] for name in BESIDE if name in manifest}
     if "steps" in manifest:
@@ -370,6 +401,8 @@ def _retries_shown(policy: RetryPolicy) -> dict[str, Any]:
         "retries_max": policy.max,
         "retries_backoff": durations.to_text(policy.backoff),
         "retries_max_backoff": durations.to_text(policy.max_backoff),
+        "retries_strategy": policy.strategy,
+        "retries_jitter": {True: "yes", False: "no", None: ""}[policy.jitter],
         "retries_failures": [str(failure) for failure in policy.failures],
         "retries_exit_codes": list(policy.exit_codes or []),
         "retries_exceptions": list(policy.exceptions or []),

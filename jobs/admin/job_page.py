@@ -54,14 +54,15 @@ FIELDSETS = (
     ("Python callable", {"fields": ("call",), "classes": ("js-only", "js-for-python")}),
     ("Celery task", {"fields": ("task", "args"), "classes": ("js-only", "js-for-celery")}),
     ("Parameters and environment", {"fields": ("params", "env")}),
-    ("Queue and limits", {"fields": (("queue", "priority"), ("timeout", "grace"))}),
+    ("Queue and limits", {"fields": (("queue", "priority"), ("timeout", "grace"), ("max_wait", "deadline"))}),
     ("Beside each other", {"fields": ("overlap", "concurrency_key", ("max_running", "rate"), "unique")}),
     (
         "Retries",
         {
             "fields": (
                 "retries_max",
-                ("retries_backoff", "retries_max_backoff"),
+                ("retries_backoff", "retries_strategy", "retries_max_backoff"),
+                "retries_jitter",
                 "retries_failures",
                 ("retries_exit_codes", "retries_exceptions", "retries_statuses"),
                 "on_lost",

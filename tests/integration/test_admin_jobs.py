@@ -146,6 +146,10 @@ def test_limits_retries_and_schedule_are_saved_together(admin_client: Client, de
         retries_max="3",
         retries_backoff="2s",
         retries_exit_codes="1, 75",
+        retries_strategy="linear",
+        retries_jitter="yes",
+        max_wait="10m",
+        deadline="1h",
         params='{"customer": 7}',
         env='{"LANG": "C"}',
         priority="8",
@@ -153,7 +157,14 @@ def test_limits_retries_and_schedule_are_saved_together(admin_client: Client, de
     response = admin_client.post(ADD, sent, follow=True)
     job = control.find("Nightly")
     assert job.timeout is not None and job.timeout.total_seconds() == 300
-    assert job.retries == {"max": 3, "backoff": "2s", "exit_codes": [1, 75]}
+    assert (job.max_wait, job.deadline) == (timedelta(minutes=10), timedelta(hours=1))
+    assert job.retries == {
+        "max": 3,
+        "backoff": "2s",
+        "strategy": "linear",
+        "jitter": True,
+        "exit_codes": [1, 75],
+    }
     assert (job.params, job.env, job.priority) == ({"customer": 7}, {"LANG": "C"}, 8)
     crontab = Schedule.objects.get(job=job).periodic_task.crontab
     assert (crontab.minute, crontab.hour, str(crontab.timezone)) == ("30", "2", "Europe/Berlin")
@@ -190,6 +201,9 @@ def test_limits_retries_and_schedule_are_saved_together(admin_client: Client, de
             }
         },
         {"retries": 2, "queue": "default", "priority": 0},
+        {"retries": {"max": 2, "strategy": "linear", "jitter": True}, "max_wait": "1h30m", "deadline": "1d"},
+        {"retries": {"max": 2, "strategy": "fixed"}, "deadline": "500ms"},
+        {"retries": {"max": 2, "jitter": False}, "max_wait": "5s"},
         {"schedule": "30 2 L * *", "timezone": "Europe/Berlin", "start": "2026-01-01 00:00", "end": "2999-01-01 00:00"},
         {"schedule": "RRULE:FREQ=MONTHLY;BYDAY=2TU;BYHOUR=9", "run_once": True},
         {"schedule": "DTSTART:20260101T090000\nRRULE:FREQ=DAILY;INTERVAL=2", "timezone": "Asia/Tokyo"},
@@ -253,6 +267,11 @@ def test_saving_an_untouched_form_changes_nothing(
         ({"timeout": "long"}, "timeout", "duration"),
         ({"retries_max": "1", "retries_backoff": "often"}, "retries_backoff", "duration"),
         ({"retries_backoff": "5s"}, "retries_max", "Say how many"),
+        ({"retries_strategy": "linear"}, "retries_max", "Say how many"),
+        ({"retries_max": "1", "retries_strategy": "random"}, "retries_strategy", "valid choice"),
+        ({"retries_max": "1", "retries_jitter": "some"}, "retries_jitter", "valid choice"),
+        ({"max_wait": "long"}, "max_wait", "duration"),
+        ({"deadline": "-1"}, "deadline", "duration"),
         ({"retries_max": "1", "retries_exit_codes": "300"}, "retries_exit_codes", "255"),
         ({"when": "rrule", "rrule": " "}, "rrule", "Write a rule"),
         ({"when": "rrule", "rrule": "RRULE:FREQ=SOMETIMES"}, "rrule", "FREQ must be one of"),
