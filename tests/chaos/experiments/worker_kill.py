@@ -58,8 +58,8 @@ class _Killer:
 def run(stage: Stage) -> None:
     stage.job()
     stage.start_beat()
-    # Processes end with the thread that started them, and this one lives as long as it is needed.
-    with ThreadPoolExecutor(1) as supervisor:
+    # Processes end with the thread that started them, and these live as long as they are needed.
+    with ThreadPoolExecutor(_WORKERS) as supervisor:
         killer = _Killer(stage, supervisor)
         total = stage.scaled(_RUNS, 60)
         feed = Feed(stage, total, backlog=_SLOTS, seconds=(0.1, 3.0))
