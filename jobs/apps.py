@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.core.checks import Tags, register
 from django.utils.module_loading import autodiscover_modules
 
 from jobs.conf import conf
@@ -21,3 +22,8 @@ class JobsConfig(AppConfig):
         conf()
         registry.register("celery", "jobs.celery_tasks:CeleryExecutor")
         autodiscover_modules("job_callables")
+        # Not before all models are there, on which services stand.
+        from jobs import checks
+
+        register(checks.check_settings, "jobs")
+        register(checks.check_database, Tags.database)

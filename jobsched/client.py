@@ -197,6 +197,12 @@ class Client:
         """Return the JSON Schema of the YAML format."""
         return self._get("schema")
 
+    # -- the servers ---------------------------------------------------------------------------------------
+
+    def doctor(self) -> Data:
+        """Return {"healthy", "findings"}: what the web process finds wrong with the servers. For staff."""
+        return self._get("doctor")
+
     # -- queues --------------------------------------------------------------------------------------------
 
     def queues(self) -> list[Data]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, re_path
 
+from jobs.api import views_doctor as doctor
 from jobs.api import views_jobs as jobs
 from jobs.api import views_queues as queues
 from jobs.api import views_runs as runs
@@ -26,6 +27,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     re_path(rf"^{JOB}/backfill/?\Z", schedules.Backfill.as_view(), name="api-job-backfill"),
     re_path(r"^preview/?\Z", schedules.Preview.as_view(), name="api-preview"),
     re_path(r"^upcoming/?\Z", schedules.Upcoming.as_view(), name="api-upcoming"),
+    re_path(r"^doctor/?\Z", doctor.Doctor.as_view(), name="api-doctor"),
     re_path(r"^queues/?\Z", queues.Queues.as_view(), name="api-queues"),
     re_path(r"^queues/(?P<name>[^/]+)/?\Z", queues.OneQueue.as_view(), name="api-queue"),
     re_path(r"^runs/?\Z", runs.Runs.as_view(), name="api-runs"),

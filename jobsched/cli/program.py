@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from jobsched.cli import jobs, queues, runs, schedules
+from jobsched.cli import doctor, jobs, queues, runs, schedules
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -17,5 +17,5 @@ def program() -> None:
     """
 
 
-for command in (*jobs.COMMANDS, *schedules.COMMANDS, *runs.COMMANDS, *queues.COMMANDS):
+for command in (*jobs.COMMANDS, *schedules.COMMANDS, *runs.COMMANDS, *queues.COMMANDS, *doctor.COMMANDS):
     program.add_command(command)

@@ -1,0 +1,97 @@
+"""Django's system checks: settings at every start, and with `check --database default` the database behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from celery import current_app
+from django.apps import AppConfig, apps
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning
+from django.db import DatabaseError
+
+from jobs.services import preflight
+from jobs.services.preflight import Level
+
+
+def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Look at settings that would keep jobs from running, or a promise from being kept."""
+    found: list[CheckMessage] = []
+    if not apps.is_installed("django_celery_beat"):
+        found.append(
+            Error(
+                "django_celery_beat is not in INSTALLED_APPS: its rows are the schedules.",
+                hint="Add 'django_celery_beat' before 'jobs'.",
+                id="jobs.E001",
+            )
+        )
+    if "pool" in settings.DATABASES["default"].get("OPTIONS", {}):
+        found.append(
+            Error(
+                "DATABASES['default']['OPTIONS']['pool'] is set: the slots of a worker are forks, and cannot share it.",
+                hint="Take it out.",
+                id="jobs.E002",
+            )
+        )
+    conf = current_app.conf
+    if conf.task_always_eager:
+        found.append(
+            Error(
+                "CELERY_TASK_ALWAYS_EAGER is on: whoever requests a run would perform it.",
+                hint="Take it out.",
+                id="jobs.E003",
+            )
+        )
+    if conf.worker_pool not in ("prefork", "processes") or conf.task_acks_late:
+        found.append(
+            Warning(
+                "Workers that serve jobs need CELERY_WORKER_POOL = 'prefork' and CELERY_TASK_ACKS_LATE = False: their "
+                "slots are processes, and a hint that is acknowledged late comes twice.",
+                hint="Leave both at their defaults, and give tasks of yours acks_late one by one.",
+                id="jobs.W001",
+            )
+        )
+    if set(conf.accept_content) - {"json", "application/json"}:
+        found.append(
+            Warning(
+                "CELERY_ACCEPT_CONTENT lets workers take more than JSON: whoever can write to the broker may then run "
+                "code in them.",
+                hint="Set it to ['json'].",
+                id="jobs.W002",
+            )
+        )
+    if "jobs.beat" not in str(conf.beat_scheduler):
+        found.append(
+            Warning(
+                f"CELERY_BEAT_SCHEDULER is {conf.beat_scheduler}: a beat without `-S jobs.beat:JobScheduler` fires no "
+                "jobs.",
+                hint="Set it to 'jobs.beat:JobScheduler'.",
+                id="jobs.W003",
+            )
+        )
+    return found
+
+
+def check_database(
+    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Look at the server's version and at whether it keeps what it acknowledges. `migrate` asks this, too.
+
+    A server that loses data is a warning here: it must not keep a developer from migrating. `manage.py doctor` calls
+    it an error, and looks at much more.
+    """
+    if "default" not in (databases or ()):
+        return []
+    try:
+        findings = preflight.durability()
+    except DatabaseError as error:
+        first = (str(error) or type(error).__name__).strip().splitlines()[0]
+        return [Error(f"PostgreSQL cannot be asked: {first}", hint="See `manage.py doctor`.", id="jobs.E004")]
+    return [
+        (Error if finding.check in ("version", "writable") else Warning)(
+            finding.sentence, id="jobs.E005" if finding.check in ("version", "writable") else "jobs.W004"
+        )
+        for finding in findings
+        if finding.level in (Level.ERROR, Level.WARNING)
+    ]

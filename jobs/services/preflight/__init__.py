@@ -1,0 +1,9 @@
+"""Look at the PostgreSQL, the RabbitMQ and the rows there are, and say in one sentence each what is wrong with them."""
+
+from __future__ import annotations
+
+from jobs.services.preflight.examination import examine
+from jobs.services.preflight.findings import Finding, Level, Report
+from jobs.services.preflight.postgres import durability
+
+__all__ = ["Finding", "Level", "Report", "durability", "examine"]

@@ -1,0 +1,82 @@
+"""The whole of it: what cannot be reached is a finding as well, and keeps nothing else from being looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
+
+from jobs import broker, messages
+from jobs.conf import conf
+from jobs.services.preflight import hosts, postgres, queues, rabbitmq, schema, timeliness
+from jobs.services.preflight.findings import Finding, Notes, Report
+from jobs.store import facts
+from jobs.store.facts import QueueUse
+from jobs.store.session import django_connection
+
+
+def examine() -> Report:
+    """Look at everything. Takes some seconds at most when a server does not answer; changes nothing."""
+    found, used = _database()
+    found += _broker(used)
+    return Report(findings=found + hosts.look())
+
+
+def _database() -> tuple[list[Finding], list[QueueUse]]:
+    """Return what was found, and who names which queue, as far as that could be read."""
+    notes = Notes("postgresql")
+    try:
+        connection.ensure_connection()
+    except (OperationalError, InterfaceError) as error:
+        notes.error(
+            "reachable",
+            f"PostgreSQL cannot be reached ({_said(error)}): nothing fires, starts or is recorded until it can; start "
+            "it, or correct JOBSCHED_DATABASE_URL.",
+        )
+        return notes.found, _configured()
+    found, used = notes.found, _configured()
+    for look in (postgres.look, schema.look, timeliness.look):
+        found += _guarded(look)
+    try:
+        used = facts.queue_use(django_connection, conf().queues)
+    except DatabaseError as error:
+        found += _unread(error)
+    return found, used
+
+
+def _configured() -> list[QueueUse]:
+    return [QueueUse(name=name, jobs=0, waiting=0, longest_wait_seconds=None) for name in conf().queues]
+
+
+def _guarded(look: Callable[[], list[Finding]]) -> list[Finding]:
+    try:
+        return look()
+    except DatabaseError as error:
+        return _unread(error)
+
+
+def _unread(error: DatabaseError) -> list[Finding]:
+    connection.close()
+    notes = Notes("postgresql")
+    notes.error("readable", f"PostgreSQL refuses a question ({_said(error)}); see what is said of its migrations.")
+    return notes.found
+
+
+def _broker(used: list[QueueUse]) -> list[Finding]:
+    notes = Notes("rabbitmq")
+    try:
+        told = broker.read(use.name for use in used)
+    except messages.BROKER_ERRORS as error:
+        notes.error(
+            "reachable",
+            f"RabbitMQ cannot be reached ({_said(error)}): nothing is lost, but no worker learns of its work until it "
+            "can; start it, or correct JOBSCHED_BROKER_URL.",
+        )
+        return notes.found + queues.look(used, None)
+    return rabbitmq.look(told) + queues.look(used, told)
+
+
+def _said(error: BaseException) -> str:
+    """Return the first line of an error: the rest of a psycopg error is where it happened in the statement."""
+    first = (str(error) or type(error).__name__).strip().splitlines()[0]
+    return first.rstrip(".")
