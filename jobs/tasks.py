@@ -6,14 +6,45 @@ from typing import Any
 
 from celery import Task, shared_task
 from celery.worker.control import control_command
+from celery.worker.request import Request
+from kombu.asynchronous import get_event_loop
 
 from jobs import worker
 from jobs.conf import WORK_TASK
 from jobs.services import running
 
+HELD_SECONDS = 30.0
+"""RabbitMQ closes the channel of who keeps a message for longer than its `consumer_timeout`, for which nobody has
+reason to choose less than a minute."""
 
-@shared_task(name=WORK_TASK, bind=True, ignore_result=True, send_events=False, acks_late=False)
-def work(self: Task[Any, Any], queue: str) -> None:
+
+class HeldHint(Request):
+    """A hint in a worker's main process. When no slot takes it in time, it is acknowledged all the same.
+
+    Celery acknowledges a message once a slot begins with it, and its worker ends when RabbitMQ closes the channel
+    (celery#6760): one long run in each slot was enough. A hint that a slot takes late does no harm.
+    """
+
+    def __init__(self, message: Any, **options: Any) -> None:
+        super().__init__(message, **options)
+        hub = get_event_loop()
+        self._late = None if hub is None else hub.call_later(HELD_SECONDS, self.acknowledge)
+
+    def acknowledge(self) -> None:
+        """Acknowledge the message, unless that was done before."""
+        if self._late is not None:
+            self._late.cancel()
+        super().acknowledge()
+
+
+class HintTask(Task[Any, Any]):
+    """The task that carries hints, as workers receive it."""
+
+    Request = "jobs.tasks:HeldHint"
+
+
+@shared_task(name=WORK_TASK, base=HintTask, bind=True, ignore_result=True, send_events=False, acks_late=False)
+def work(self: HintTask, queue: str) -> None:
     """Take a hint: perform what waits in `queue` until it is empty or this slot's turn is over."""
     running.work(queue, hostname=self.request.hostname or "slot")
 
