@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from jobsched.local.rabbitmq import rabbitmq_program
-from tests.processes import missing
+from tests.acceptance.commands import processes_of
+from tests.processes import missing, wait_for
 
 SCALE = "0.01"
 
@@ -49,3 +53,24 @@ def test_the_suite_fails_once_a_guarantee_is_gone(mutant: str) -> None:
     done = chaos("--only", experiment, "--mutant", mutant)
     assert done.returncode == 1, done.stdout
     assert sentence in done.stdout
+
+
+@pytest.mark.timeout(180)
+def test_an_interrupted_suite_ends_without_a_stack_trace_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    with told.open("wb") as output:
+        suite = subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos", "--only", "worker-freeze", "--keep", str(tmp_path / "kept")],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        wait_for(lambda: "[1/1]" in told.read_text(), timeout=90, what="the first experiment")
+        suite.send_signal(signal.SIGINT)
+        assert suite.wait(60) == 128 + signal.SIGINT
+    finally:
+        if suite.poll() is None:
+            os.killpg(suite.pid, signal.SIGKILL)
+    assert "Traceback" not in told.read_text()
+    wait_for(lambda: processes_of(tmp_path) == [], what="the end of everything it had started")

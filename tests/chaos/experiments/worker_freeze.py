@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from tests.chaos.comeback import works_again
 from tests.chaos.journal import LOG
 from tests.chaos.stage import Stage
 from tests.processes import Process
@@ -67,17 +68,3 @@ def _freeze_one(stage: Stage, workers: list[Process]) -> None:
         f"the attempts of runs {short} and {long} were {verdicts}",
     )
     works_again(stage, victim, other)
-
-
-def works_again(stage: Stage, worker: Process, other: Process | None) -> None:
-    """See that a worker takes runs again, without a restart, while another one is out of the way."""
-    paused = stage.freeze(other) if other is not None else []
-    try:
-        again = stage.submit(1, seconds=0.1, job="Short")
-        stage.wait_for(
-            lambda: stage.query("SELECT 1 FROM jobs_run WHERE id = ANY(%s) AND finished_at IS NOT NULL", (again,)),
-            timeout=60,
-            what=f"the next run of {worker.name} after it had gone on",
-        )
-    finally:
-        stage.thaw(paused)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from tests.chaos.experiments.worker_freeze import works_again
+from tests.chaos.comeback import works_again
 from tests.chaos.journal import LOG
 from tests.chaos.outages import outage, ways
 from tests.chaos.proxies import Proxy
