@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from jobsched.domain.errors import Unavailable
 from jobsched.domain.outcomes import Assignment
 
 _LOCK: Final = "lock"
@@ -25,10 +26,19 @@ class Workspaces:
         self._sweeper: subprocess.Popen[bytes] | None = None
 
     def make(self, assignment: Assignment) -> Path:
-        """Make a fresh folder that only this user may enter. Whoever performs the attempt removes it."""
-        if self._own is None:
-            self._own = self._settle()
-        return Path(tempfile.mkdtemp(prefix=f"run-{assignment.run_id}-{assignment.attempt}-", dir=self._own))
+        """Make a fresh folder that only this user may enter. Whoever performs the attempt removes it.
+
+        Raises `Unavailable` when that is not possible, e.g. for want of space.
+        """
+        try:
+            if self._own is None:
+                self._own = self._settle()
+            return Path(tempfile.mkdtemp(prefix=f"run-{assignment.run_id}-{assignment.attempt}-", dir=self._own))
+        except OSError as error:
+            raise Unavailable(
+                f"no folder can be made for the run in {self._parent}: {error.strerror}; make room there, or see "
+                "that this worker may write there"
+            ) from error
 
     def close(self) -> None:
         """Remove this slot's folder. May be called twice."""
@@ -44,7 +54,11 @@ class Workspaces:
         self._parent.mkdir(parents=True, exist_ok=True)
         self._sweep()
         fresh = Path(tempfile.mkdtemp(prefix="new-", dir=self._parent))
-        self._lock = os.open(fresh / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            self._lock = os.open(fresh / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError:
+            fresh.rmdir()
+            raise
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         # Named only now, so that no other slot finds it without its lock and takes it for abandoned.
         return fresh.rename(fresh.with_name(fresh.name.replace("new-", "slot-", 1)))
