@@ -19,10 +19,10 @@ LOCAL_ARGS = $(if $(BROKER),--broker $(BROKER)) $(ARGS)
 PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quiet --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe
 
-.PHONY: help demo up down test test-zones check bench bench-beat chaos format format-check lint types contracts lock install
+.PHONY: help demo up down test test-zones check bench bench-beat bench-heartbeats chaos format format-check lint types contracts lock install
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.local ## Run the examples on a stack of their own and check how each ended (BROKER=postgres)
 	@exec $(LOCAL) demo $(LOCAL_ARGS)
@@ -53,6 +53,9 @@ bench-beat: $(VENV)/.dev ## Measure beat with up to a million schedules, beside 
 chaos: $(VENV)/.dev ## Break servers, beats and workers, and hold the promises against it (E=worker-kill SEED=7)
 	@tools/need-for-tests rabbitmq-server
 	@exec $(PY) -m tests.chaos --with-parent $$PPID $(if $(E),--only $(E)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+bench-heartbeats: $(VENV)/.dev ## Measure what the heartbeats of 500 runs at once cost (ARGS="--runs 2000")
+	@exec $(PY) -m benchmarks.heartbeats $(ARGS)
 
 format: $(VENV)/.dev ## Rewrite the code in the project's format
 	@$(VENV)/bin/ruff format .

@@ -11,9 +11,6 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.db import DatabaseError
 
-from jobs.services import preflight
-from jobs.services.preflight import Level
-
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Look at settings that would keep jobs from running, or a promise from being kept."""
@@ -83,6 +80,10 @@ def check_database(
     """
     if "default" not in (databases or ()):
         return []
+    # Here, because every process of Django's registers checks, and few ask the database.
+    from jobs.services import preflight
+    from jobs.services.preflight import Level
+
     try:
         findings = preflight.durability()
     except DatabaseError as error:
