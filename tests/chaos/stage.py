@@ -208,9 +208,10 @@ class Stage:
         With an `offset`, a part of a second, its instants lie so much after the full seconds.
         """
         interval = IntervalSchedule.objects.get_or_create(every=seconds, period="seconds")[0]
-        start = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
+        start = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1 + offset)
         with transaction.atomic():  # so that no beat sees it half made
-            row = PeriodicTask.objects.create(name=f"{job} every {seconds} s", task="chaos", interval=interval)
+            name = f"{job} every {seconds} s, {offset:g} s late"
+            row = PeriodicTask.objects.create(name=name, task="chaos", interval=interval)
             Schedule.objects.filter(pk=row.pk).update(
                 job=Job.objects.current().get(name=job), anchor=start, cursor=start, catch_up=Schedule.CatchUp.ALL
             )
