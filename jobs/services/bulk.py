@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import Count
 
 from jobs import messages
@@ -17,6 +20,7 @@ from jobs.models.runfilter import DEAD_ENDS, RunFilter
 from jobs.store import control, limits, retries
 from jobs.store.births import Birth
 from jobs.store.claims import Lane
+from jobs.store.control import Cancelled
 from jobs.store.limits import Limits
 from jobs.store.retries import AsOf
 from jobs.store.session import django_connection, short_transaction
@@ -30,6 +34,12 @@ BATCH = 500
 """Runs in one transaction: few enough that whoever wants one of them waits for milliseconds."""
 AT_ONCE = 5000
 """Runs in one call; the next call goes on below them."""
+DEADLOCKS_BORNE = 3
+STEP_BACK_SECONDS = 0.05
+"""Whoever came back at once would take the same locks before the other has woken up."""
+_DEADLOCK = "40P01"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,10 +88,7 @@ def cancel(chosen: RunFilter, *, actor: str, before: int | None = None, limit: i
     pages = _Pages(matching, before=before, limit=limit)
     try:
         for ids in pages:
-            with short_transaction():
-                retries.lock(django_connection, ids)
-                still = list(matching.filter(pk__in=ids).values_list("pk", flat=True))
-                cancelled = control.cancel(django_connection, still, actor=actor)
+            cancelled = _in_transaction(partial(_cancel, matching, ids, actor=actor))
             after.update(cancelled.states.values())
             freed |= cancelled.freed
     finally:
@@ -93,6 +100,27 @@ def cancel(chosen: RunFilter, *, actor: str, before: int | None = None, limit: i
         logger.info("cancel of many requested ended=%d asked=%d actor=%s", *_told(after), actor)
     ended, asked = _told(after)
     return CancelledMany(ended=ended, asked=asked, next=pages.next)
+
+
+def _cancel(matching: RunQuerySet, ids: list[int], *, actor: str) -> Cancelled:
+    retries.lock(django_connection, ids)
+    still = list(matching.filter(pk__in=ids).values_list("pk", flat=True))
+    return control.cancel(django_connection, still, actor=actor)
+
+
+def _in_transaction(batch: Callable[[], T]) -> T:
+    """Do a batch as one transaction, and again if that crossed with a worker that records several runs at once."""
+    for _ in range(DEADLOCKS_BORNE):
+        try:
+            with short_transaction():
+                return batch()
+        except OperationalError as error:
+            if getattr(error.__cause__, "sqlstate", None) != _DEADLOCK:
+                raise
+            logger.info("batch of many runs met a deadlock, trying again")
+            time.sleep(STEP_BACK_SECONDS)
+    with short_transaction():
+        return batch()
 
 
 def _told(after: Counter[State]) -> tuple[int, int]:
@@ -127,8 +155,7 @@ def retry(
     pages = _Pages(matching, before=before, limit=limit)
     try:
         for ids in pages:
-            with short_transaction():
-                batch = _repeat(matching, ids, actor=actor, definition=definition)
+            batch = _in_transaction(partial(_repeat, matching, ids, actor=actor, definition=definition))
             done.update(batch.done)
             ready.update(batch.ready)
             asked_to_end |= batch.asked_to_end

@@ -6,13 +6,19 @@ import re
 import shlex
 import signal
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import psutil
 
 from jobs.models import Run
 from jobs.services import control
 from tests.acceptance.test_cli import Terminal, jobsched, make, worked
-from tests.processes import wait_for
+from tests.processes import Process, wait_for
 
 __all__ = ["jobsched", "worked"]
+
+SHORT_LEASE = {"JOBSCHED_LEASE_SECONDS": "4", "JOBSCHED_HEARTBEAT_SECONDS": "1"}
 
 
 def test_dead_ends_are_listed_and_retried_by_the_mended_job(worked: Terminal) -> None:
@@ -86,3 +92,37 @@ def test_a_person_is_asked_first_and_sees_how_far_it_is(jobsched: Terminal) -> N
         assert "Cancel 3 waiting runs and 0 running ones? [y/N]" in told.stdout
         assert Run.objects.filter(state="queued").count() == left
         assert ("100%" in told.stdout) == (answer == "y")
+
+
+def test_a_cancel_is_kept_for_a_worker_that_cannot_be_reached(
+    jobsched: Terminal, start_worker: Callable[..., Process], start_beat: Callable[..., Process]
+) -> None:
+    start_beat(env=SHORT_LEASE)
+    worker = start_worker(env=SHORT_LEASE)
+    make(jobsched, "Slow", run="sleep 600")
+    number = jobsched.json("run", "Slow")["id"]
+    wait_for(lambda: jobsched.json("show", number)["state"] == "running", what="the run began")
+    with frozen(worker.pid):
+        told = jobsched("cancel", number)
+        assert "the request is recorded; its worker " in told
+        assert "if it cannot be reached the run ends with its lease, at " in told
+        wait_for(lambda: jobsched.json("show", number)["state"] == "cancelled", what="it ended without its worker")
+    receipt = jobsched("show", number)
+    assert "was lost" in receipt
+    assert re.search(r"cancel requested by +ann\b", receipt)
+    assert re.search(r"running +cancelled +beat +cancelled by ann", receipt)
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Stop a process and all below it: to everybody else it is as good as cut off."""
+    main = psutil.Process(pid)
+    stopped = [main, *main.children(recursive=True)]
+    for one in stopped:
+        one.suspend()
+    try:
+        yield
+    finally:
+        for one in stopped:
+            with suppress(psutil.NoSuchProcess):
+                one.resume()

@@ -10,7 +10,7 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
-from jobs.models import Attempt, Job, Run, Transition
+from jobs.models import Job, Run, Transition
 from jobs.store import claims
 from jobs.store.claims import Settlement
 from jobs.store.session import Session
@@ -381,7 +381,7 @@ class TestReceipts:
         assert "has given no sign of life within its lease" in told["cancelling"]
 
     def test_limits_on_time_are_told_while_they_matter(
-        self, api: APIClient, make_job: Callable[..., Job], make_runs: Callable[..., list[Run]], end: Callable[..., int]
+        self, api: APIClient, make_job: Callable[..., Job], make_runs: Callable[..., list[Run]], session: Session
     ) -> None:
         job = make_job("Soon", max_wait=timedelta(minutes=5), deadline=timedelta(hours=1))
         run_id = make_runs(1, job_id=job.pk)[0].pk
@@ -390,6 +390,7 @@ class TestReceipts:
         assert told["wait_seconds"] == 300
         assert abs(datetime.fromisoformat(told["expires_at"]) - made - timedelta(minutes=5)) < timedelta(seconds=1)
         assert abs(datetime.fromisoformat(told["deadline_at"]) - made - timedelta(hours=1)) < timedelta(seconds=1)
-        end(State.SUCCEEDED)
-        assert api.get(f"{RUNS}{run_id}/").json()["expires_at"] is None
-        assert Attempt.objects.get().processes is None
+        claim_next(session)
+        told = api.get(f"{RUNS}{run_id}/").json()
+        assert (told["state"], told["expires_at"]) == ("running", None)
+        assert told["deadline_at"]

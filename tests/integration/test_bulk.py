@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from jobs.models import Job, Run
 from jobs.models.runfilter import RunFilter
@@ -19,6 +19,7 @@ from jobs.store.claims import Settlement
 from jobs.store.session import Session, django_connection
 from jobsched.domain.states import State
 from tests.integration.conftest import claim_next
+from tests.processes import wait_for
 
 DEAD = RunFilter(states=frozenset({State.FAILED}))
 
@@ -116,6 +117,31 @@ def test_workers_go_on_while_a_thousand_runs_are_cancelled(
     assert states == {"cancelled": done.ended, "running": begun, "queued": 0}
     assert done.ended + begun == total
     assert Run.objects.exclude(cancel_requested_at=None).count() == done.ended + done.asked
+
+
+def test_a_batch_that_crosses_with_somebody_elses_is_done_once_more(make_runs: Callable[..., list[Run]]) -> None:
+    low, high = (run.pk for run in make_runs(2))
+    holding = Event()
+
+    def waits_for_us() -> bool:
+        # Not pg_stat_activity: what it shows stays the same until the end of a transaction.
+        return bool(django_connection("SELECT count(*) FROM pg_locks WHERE NOT granted", {})[0][0])
+
+    def record_in_another_order() -> None:
+        with transaction.atomic():
+            django_connection("SET LOCAL deadlock_timeout = '30s'", {})  # so that it is the cancel that gives way
+            Run.objects.filter(pk=high).update(priority=1)
+            holding.set()
+            wait_for(waits_for_us, what="the cancel met the lock")
+            Run.objects.filter(pk=low).update(priority=1)
+
+    def cancel() -> bulk.CancelledMany:
+        assert holding.wait(30)
+        return bulk.cancel(RunFilter(job="Noop"), actor="ann")
+
+    _, done = at_once(record_in_another_order, cancel)
+    assert (done.ended, done.asked) == (2, 0)
+    assert set(Run.objects.values_list("state", "priority")) == {("cancelled", 1)}
 
 
 def test_a_batch_that_fails_leaves_those_before_it_done_and_told(

@@ -194,6 +194,29 @@ def test_rates_are_put_to_their_queue(client: Client, counterpart: Counterpart) 
     ]
 
 
+def test_runs_are_described_in_the_address_and_in_the_body(client: Client, counterpart: Counterpart) -> None:
+    counterpart.answers = [(200, {"runs": [], "next": None}), (200, {}), (200, {}), (200, {}), (201, {}), (201, {})]
+    start = "2026-11-01T00:00:00Z"
+    client.runs(state="failed,timed_out", retried=False, start=start, by="finished", limit=1)
+    client.cancel_many(job="A", state="queued", dry_run=True)
+    client.cancel_many(job="A", retried=None, before=7, limit=3)
+    client.retry_many(since="2h", retried=True, definition="now")
+    client.retry(7)
+    client.retry(7, definition="now")
+    assert counterpart.asked == [
+        (
+            "GET",
+            "/api/v1/runs/?state=failed%2Ctimed_out&retried=no&from=2026-11-01T00%3A00%3A00Z&by=finished&limit=1",
+            None,
+        ),
+        ("POST", "/api/v1/runs/cancel", {"job": "A", "state": "queued", "dry_run": True}),
+        ("POST", "/api/v1/runs/cancel", {"job": "A", "before": 7, "limit": 3}),
+        ("POST", "/api/v1/runs/retry", {"since": "2h", "retried": "yes", "definition": "now"}),
+        ("POST", "/api/v1/runs/7/retry", {}),
+        ("POST", "/api/v1/runs/7/retry", {"definition": "now"}),
+    ]
+
+
 def test_a_server_that_is_not_there_is_told_in_one_sentence() -> None:
     with pytest.raises(Unavailable, match="make up") as raised:
         Client("http://127.0.0.1:1", TOKEN).jobs()
