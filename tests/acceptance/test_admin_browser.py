@@ -194,6 +194,30 @@ def test_hostile_output_does_not_run(page: Page) -> None:
     assert page.title() != "owned"
 
 
+def test_dead_ends_are_found_and_retried_all_at_once(page: Page) -> None:
+    definitions.save(JobSpec(name="Report", run="exit 1"), actor="test")
+    definitions.save(JobSpec(name="Other", run="exit 1"), actor="test")
+    for name in ("Report", "Report", "Other"):
+        _performed(control.trigger(job=name, actor="test"), output=f"{name}: disk full")
+    page.goto("/admin/jobs/run/")
+    expect(page.get_by_role("link", name="Retry all of these…")).to_have_count(0)
+    page.get_by_role("link", name="Failed, not retried yet").click()
+    rows = page.locator("#result_list tbody tr")
+    expect(rows).to_have_count(3)
+    page.locator("summary", has_text="By text of the reason").click()
+    page.get_by_role("textbox", name="text of the reason").fill("report: DISK")
+    page.get_by_role("textbox", name="text of the reason").press("Enter")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("exit code 1")
+    page.get_by_role("link", name="Retry all of these…").click()
+    expect(page.locator("#content")).to_contain_text("2 runs would be retried")
+    page.get_by_label("By the definition").select_option("now")
+    page.get_by_role("button", name="Retry them").click()
+    expect(page.locator(".messagelist")).to_contain_text("2 new runs requested.")
+    expect(rows).to_have_count(0)
+    assert sorted(Run.objects.filter(trigger="retry").values_list("job__name", flat=True)) == ["Report", "Report"]
+
+
 def _performed(run: Run, *, output: str) -> int:
     """Record an attempt of a run as a worker slot does."""
     session = Session()
