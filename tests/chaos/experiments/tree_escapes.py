@@ -43,11 +43,9 @@ def run(stage: Stage) -> None:
     )
     stage.start_beat()
     for isolation in ("namespace", "subreaper"):
-        env = {"JOBSCHED_ISOLATION": isolation}
+        worker = stage.start_worker(concurrency=1, env={"JOBSCHED_ISOLATION": isolation})
         for name, end in _WAYS.items():
-            worker = stage.start_worker(concurrency=1, env=env)
             seconds = _end_one(stage, worker, end, children, job="Overruns" if end is _overrun else "Escapes")
-            worker.kill()
             stage.figure(f"{isolation}: until all were dead after {name}", seconds, "s")
             stage.demand(
                 seconds < _DEAD_WITHIN_SECONDS,
@@ -109,6 +107,6 @@ def _kill_slot(stage: Stage, worker: Process, _run_id: int) -> float:
 _WAYS: Final[dict[str, _End]] = {
     "a cancel": _cancel,
     "its time limit": _overrun,
-    "kill -9 of the worker": _kill_main,
     "kill -9 of the slot": _kill_slot,
+    "kill -9 of the worker": _kill_main,  # the last, as it ends the worker
 }
