@@ -274,27 +274,26 @@ def claimed_as(execute: Execute, request: ClaimRequest) -> list[Claim]:
     return [_claim(row, request) for row in rows]
 
 
+# Slots hold one claim that needs renewal: a statement each costs them and the database a fifth to a third less than
+# one for any number did, and five hundred long runs send fifty a second.
+_HEARTBEAT = """
+UPDATE jobs_run r SET lease_until = clock_timestamp() + %(lease)s
+WHERE r.id = %(id)s AND r.attempt = %(attempt)s AND r.claim_token = %(token)s
+    AND r.state = 'running' AND r.lease_until > clock_timestamp()
+RETURNING r.id, r.cancel_requested_at IS NOT NULL
+"""
+
+
 def heartbeat(execute: Execute, claims: Sequence[Claim], *, lease: timedelta) -> dict[int, bool]:
     """Renew the leases of claims that still stand. Return, for each of those, whether its cancel was requested.
 
     A claim that is missing from the answer is lost: its lease ran out or another attempt holds the run.
     """
-    rows = execute(
-        """
-        UPDATE jobs_run r SET lease_until = clock_timestamp() + %(lease)s
-        FROM unnest(%(ids)s::bigint[], %(attempts)s::int[], %(tokens)s::uuid[]) AS i(id, attempt, token)
-        WHERE r.id = ANY(%(ids)s::bigint[]) AND r.id = i.id AND r.attempt = i.attempt
-            AND r.claim_token = i.token AND r.state = 'running' AND r.lease_until > clock_timestamp()
-        RETURNING r.id, r.cancel_requested_at IS NOT NULL
-        """,
-        {
-            "lease": lease,
-            "ids": [c.run_id for c in claims],
-            "attempts": [c.attempt for c in claims],
-            "tokens": [c.token for c in claims],
-        },
-    )
-    return dict(rows)
+    standing: dict[int, bool] = {}
+    for claim in claims:
+        params = {"lease": lease, "id": claim.run_id, "attempt": claim.attempt, "token": claim.token}
+        standing.update(execute(_HEARTBEAT, params))
+    return standing
 
 
 def append_output(execute: Execute, claim: Claim, *, start: int, data: bytes) -> None:

@@ -52,6 +52,37 @@ class TransitionRow:
     attempt: int
 
 
+def read_runs(execute: Execute) -> dict[int, RunRow]:
+    """Return all runs by their numbers."""
+    rows = execute(
+        """
+        SELECT r.id, j.name, r.state, r.attempt, r.handed_back, r.claim_token, r.held, r.priority, r.run_at,
+            CASE WHEN r.schedule_id IS NOT NULL THEN r.scheduled_for END, r.started_at,
+            r.cancel_requested_at IS NOT NULL, r.retry_of
+        FROM jobs_run r JOIN jobs_job j ON j.id = r.job_id ORDER BY r.id
+        """,
+        {},
+    )
+    return {
+        id: RunRow(
+            id=id,
+            job=job,
+            state=State(state),
+            attempt=attempt,
+            handed_back=back,
+            token=token,
+            held=held,
+            priority=priority,
+            run_at=run_at,
+            instant=instant,
+            started_at=started,
+            cancel_requested=cancel,
+            retry_of=retry_of,
+        )
+        for id, job, state, attempt, back, token, held, priority, run_at, instant, started, cancel, retry_of in rows
+    }
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class History:
     """All runs, with their attempts and transitions in order."""
@@ -62,15 +93,6 @@ class History:
 
     @classmethod
     def read(cls, execute: Execute) -> History:
-        runs = execute(
-            """
-            SELECT r.id, j.name, r.state, r.attempt, r.handed_back, r.claim_token, r.held, r.priority, r.run_at,
-                CASE WHEN r.schedule_id IS NOT NULL THEN r.scheduled_for END, r.started_at,
-                r.cancel_requested_at IS NOT NULL, r.retry_of
-            FROM jobs_run r JOIN jobs_job j ON j.id = r.job_id ORDER BY r.id
-            """,
-            {},
-        )
         attempts: dict[int, list[AttemptRow]] = defaultdict(list)
         for run, number, verdict, began, ended in execute(
             "SELECT run_id, number, verdict, started_at, finished_at FROM jobs_attempt ORDER BY run_id, number, id", {}
@@ -83,30 +105,7 @@ class History:
             "SELECT run_id, before, after, attempt FROM jobs_transition ORDER BY id", {}
         ):
             transitions[run].append(TransitionRow(run=run, before=before, after=after, attempt=attempt))
-        return cls(
-            runs={
-                id: RunRow(
-                    id=id,
-                    job=job,
-                    state=State(state),
-                    attempt=attempt,
-                    handed_back=back,
-                    token=token,
-                    held=held,
-                    priority=priority,
-                    run_at=run_at,
-                    instant=instant,
-                    started_at=started,
-                    cancel_requested=cancel,
-                    retry_of=retry_of,
-                )
-                for (
-                    id, job, state, attempt, back, token, held, priority, run_at, instant, started, cancel, retry_of,
-                ) in runs
-            },
-            attempts=attempts,
-            transitions=transitions,
-        )  # fmt: skip
+        return cls(runs=read_runs(execute), attempts=attempts, transitions=transitions)
 
     def check(self, facts: Mapping[str, Facts], instants: Collection[datetime]) -> None:
         """Raise AssertionError with the name of the promise that is broken. `instants` are those that were due."""

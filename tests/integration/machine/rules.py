@@ -25,7 +25,7 @@ from jobsched.domain.errors import Conflict
 from jobsched.domain.outcomes import Outcome, Verdict
 from jobsched.domain.states import State
 from tests.integration.machine.expected import Expected
-from tests.integration.machine.invariants import History, RunRow
+from tests.integration.machine.invariants import History, RunRow, read_runs
 from tests.integration.machine.jobs import FACTS
 from tests.integration.machine.slots import Fault, MachineSlot
 
@@ -73,12 +73,15 @@ class Lives(RuleBasedStateMachine):
         jobs=st.lists(st.sampled_from(sorted(FACTS)), min_size=1, max_size=4),
         limit=st.sampled_from([1, 4]),
         faults=faults,
+        overtaken=st.none() | verdicts,
     )
-    def begin(self, jobs: list[str], limit: int, faults: list[Fault]) -> None:
-        """Something is under way already."""
+    def begin(self, jobs: list[str], limit: int, faults: list[Fault], overtaken: Verdict | None) -> None:
+        """Something is under way already, and may have been taken over."""
         for job in jobs:
             self.request(job, False)
         self.turn(0, [Verdict.SUCCEEDED], True, limit, faults)
+        if overtaken and self.held[0]:
+            self.taken_over(0, overtaken, False, [])
 
     @rule(
         how=st.sampled_from(["fire", "fill", "request", "request for later", "retry"]),
@@ -121,7 +124,7 @@ class Lives(RuleBasedStateMachine):
         while instant <= last:
             self.instants.add(instant)
             instant += timedelta(hours=1)
-        for id, row in read().runs.items():
+        for id, row in rows().items():
             if id not in self.runs:
                 assert row.job == "hourly" and row.state is State.QUEUED, f"I1: {row} was not due"
                 self._born(row)
@@ -129,7 +132,7 @@ class Lives(RuleBasedStateMachine):
     def request(self, job: str, later: bool) -> None:
         self._begin()
         run = control.trigger(job=job, actor="ada", at=now() + timedelta(hours=3) if later else None)
-        row = read().runs[run.pk]
+        row = rows()[run.pk]
         assert row.state is (State.SCHEDULED if later else State.QUEUED), row
         self._born(row)
 
@@ -143,7 +146,7 @@ class Lives(RuleBasedStateMachine):
             assert not old.ended, f"{old} has ended and could not be retried"
             return
         assert old.ended, f"{old} had not ended and was retried"
-        row = read().runs[run.pk]
+        row = rows()[run.pk]
         assert (row.job, row.state, row.retry_of) == (old.facts.name, State.QUEUED, old.id), row
         self._born(row)
 
@@ -185,7 +188,7 @@ class Lives(RuleBasedStateMachine):
         self._begin()
         self.hints.clear()
         recovery.sweep()
-        works = any(r.state is State.QUEUED and r.held == 0 for r in read().runs.values())
+        works = any(r.state is State.QUEUED and r.held == 0 for r in rows().values())
         assert bool(self.hints) is works, f"I2: hints {self.hints}, though a run waits: {works}"
 
     def admit(self) -> None:
@@ -332,9 +335,9 @@ class Lives(RuleBasedStateMachine):
         found = [(id, self.runs[id].attempt + 1) for id in taken]
         assert told in ([found] if certain else [found, []]), f"a slot was told of {told}, and holds {found}"
         self.met["claim in doubt"] += bool(taken) and Fault.ANSWER_LOST in faults
-        rows = read().runs
+        written = rows()
         for id in taken:
-            self.runs[id].claim(rows[id].token)
+            self.runs[id].claim(written[id].token)
         self.held[self.slots.index(slot)] += claimed
 
     def _settlement(self, claim: Claim, verdict: Verdict) -> Settlement:
@@ -344,9 +347,9 @@ class Lives(RuleBasedStateMachine):
 
     def _line(self, limit: int) -> list[int]:
         """Return what a claim must take now."""
-        rows = read().runs
-        waiting = [run for run in self._in(State.QUEUED) if rows[run.id].held == 0 and not run.overdue]
-        waiting.sort(key=lambda run: (-rows[run.id].priority, rows[run.id].run_at, run.id))
+        written = rows()
+        waiting = [run for run in self._in(State.QUEUED) if written[run.id].held == 0 and not run.overdue]
+        waiting.sort(key=lambda run: (-written[run.id].priority, written[run.id].run_at, run.id))
         if not waiting:
             return []
         batch = waiting[:1]
@@ -358,9 +361,8 @@ class Lives(RuleBasedStateMachine):
 
     def _taken(self) -> list[int]:
         """Return which runs were claimed since the model was last told."""
-        rows = read().runs
         known = {run.token for run in self.runs.values()}
-        found = [row for row in rows.values() if row.state is State.RUNNING and row.token not in known]
+        found = [row for row in rows().values() if row.state is State.RUNNING and row.token not in known]
         return [row.id for row in sorted(found, key=lambda row: (-row.priority, row.run_at, row.id))]
 
     @precondition(lambda self: any(self.held) or self.former)
@@ -385,7 +387,7 @@ class Lives(RuleBasedStateMachine):
     @invariant()
     def holds(self) -> None:
         """Compare every run with the model, and the rows with the promises."""
-        history = read()
+        history = History.read(django_connection)
         history.check(FACTS, self.instants)
         assert set(history.runs) == set(self.runs)
         for id, row in history.runs.items():
@@ -460,9 +462,9 @@ def now() -> datetime:
     return moment
 
 
-def read() -> History:
-    """Return all that is written."""
-    return History.read(django_connection)
+def rows() -> dict[int, RunRow]:
+    """Return the runs that are written."""
+    return read_runs(django_connection)
 
 
 def shift(column: str, runs: Collection[Expected]) -> None:

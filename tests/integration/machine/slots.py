@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
@@ -23,25 +23,24 @@ class Fault(Enum):
 class FaultySession(Session):
     """A slot's real session. `faults` befall its next statements, one each."""
 
-    def __init__(self, alter: Callable[[str], str]) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.faults: deque[Fault] = deque()
-        self._alter = alter
 
     def __call__(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
         fault = self.faults.popleft() if self.faults else Fault.NONE
         if fault is Fault.NOT_SENT:
             raise Unavailable("the connection was cut before the statement arrived")
-        rows = super().__call__(self._alter(sql), params)
+        rows = super().__call__(sql, params)
         if fault is Fault.ANSWER_LOST:
             raise Unavailable("the connection was cut after the commit")
         return rows
 
 
 class MachineSlot(SlotProcess):
-    """A real slot on such a session. `alter` rewrites its statements, for mutants."""
+    """A real slot on such a session."""
 
-    def __init__(self, *, name: str, alter: Callable[[str], str] = str) -> None:
+    def __init__(self, *, name: str) -> None:
         super().__init__(hostname=name)
         self.name = name
-        self.session: FaultySession = FaultySession(alter)
+        self.session: FaultySession = FaultySession()
