@@ -39,7 +39,6 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
         "ended_with",
         "trigger_shown",
         "queue",
-        "attempts",
         "due",
         "took",
     )
@@ -139,12 +138,12 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
         return format_html("{}{}", badge, run_page.short(run.reason)) if run.reason else badge
 
     @admin.display(description="ended with")
-    def ended_with(self, run: Run) -> str:
-        return run_page.outcome(reading.view(run)) or NOTHING
-
-    @admin.display(description="attempts")
-    def attempts(self, run: Run) -> str:
-        return f"{run.attempt}/{reading.view(run).max_attempts}"
+    def ended_with(self, run: Run) -> SafeString | str:
+        view = reading.view(run)
+        ended = run_page.outcome(view) or NOTHING
+        if not run.attempt:
+            return ended
+        return format_html('{}<div class="quiet">attempt {} of {}</div>', ended, run.attempt, view.max_attempts)
 
     @admin.display(description="trigger")
     def trigger_shown(self, run: Run) -> SafeString:

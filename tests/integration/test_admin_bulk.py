@@ -80,7 +80,7 @@ def test_dead_ends_are_shown_with_what_they_ended_with(
     assert _ids(operator, "?failed=open") == [second]
     assert _ids(operator, "?failed=all") == [second, first]
     page = _page(operator.get(LIST + "?failed=all"))
-    for told in ("exit code 3", "HTTP 504, Late", "1/1", "Failed, not retried yet"):
+    for told in ("exit code 3", "HTTP 504, Late", "attempt 1 of 1", "Failed, not retried yet"):
         assert told in page
     assert f'/admin/jobs/run/{again.pk}/change/">#{again.pk}</a>' in _page(operator.get(f"{LIST}{first}/change/"))
     assert f'/admin/jobs/run/{first}/change/">#{first}</a>' in _page(operator.get(f"{LIST}{again.pk}/change/"))
