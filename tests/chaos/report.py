@@ -78,5 +78,7 @@ def _section(result: Result, machine: Machine) -> str:
     if len(shown) > _SHOWN:
         lines.append(f"- … and {len(shown) - _SHOWN} more")
     day = datetime.now(UTC).strftime("%Y-%m-%d")
-    lines += [f"{day}, {machine.cores} cores, {machine.memory_gib:.0f} GiB; {machine.versions}."]
+    lines += [
+        f"{day}, {machine.cores} cores (load {result.load:.1f}), {machine.memory_gib:.0f} GiB; {machine.versions}."
+    ]
     return "\n".join(lines) + "\n"

@@ -56,6 +56,8 @@ class Result:
     figures: list[Figure] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    load: float = 0.0
+    """How many processes wanted a core when it ended, over the last five minutes: other work slows it down."""
 
     @property
     def passed(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ def carry_out(
         began = time.monotonic()
         _one(experiment, ground, result, say)
         result.seconds = time.monotonic() - began
+        result.load = os.getloadavg()[1]
         for sentence in result.violations[:_SHOWN]:
             say(f"    VIOLATED {sentence}")
         if len(result.violations) > _SHOWN:
