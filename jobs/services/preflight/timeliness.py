@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from jobs.conf import conf
 from jobs.services.preflight.findings import Finding, Notes
 from jobs.store import facts
 from jobs.store.session import django_connection
 
 BEAT_SECONDS: Final = 30.0
-"""A beat looks twice a second; after an outage of the database it leaves workers some seconds."""
+"""A beat looks twice a second."""
 
 
 def look() -> list[Finding]:
@@ -36,12 +37,16 @@ def look() -> list[Finding]:
         late.reap,
         wrong=f"{late.expired} running runs lost their worker, the first {{seconds:.0f}} s ago, and wait for a beat",
         right="No lease ended unseen.",
+        # After an outage of the database a beat leaves workers one lease to come back.
+        patience=BEAT_SECONDS + conf().lease.total_seconds(),
     )
     return notes.found
 
 
-def _say(notes: Notes, check: str, seconds: float | None, *, wrong: str, right: str) -> None:
-    if seconds is not None and seconds > BEAT_SECONDS:
+def _say(
+    notes: Notes, check: str, seconds: float | None, *, wrong: str, right: str, patience: float = BEAT_SECONDS
+) -> None:
+    if seconds is not None and seconds > patience:
         notes.error(
             check,
             f"{wrong.format(seconds=seconds)}: no beat is running, or it cannot work; start one, or read its log.",
