@@ -22,7 +22,7 @@ from tests.chaos.proxies import Proxy
 from tests.integration.conftest import claim_next
 
 # Far above every limit that is set here, far below those of the kernel: what takes longer hangs.
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(60, func_only=True)
 
 PATIENCE = Patience(statement=1.0, idle_in_transaction=1.0, acknowledgement=2.0, connect=2.0)
 PROJECT = Path(__file__).parents[2]
