@@ -1,5 +1,6 @@
 """Indexes for limits on waiting, dead ends and retries, made while everybody goes on working."""
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
 
@@ -20,5 +21,9 @@ class Migration(migrations.Migration):
         AddIndexConcurrently(
             model_name='run',
             index=models.Index(condition=models.Q(('retry_of__isnull', False)), fields=['retry_of'], name='jobs_run_retries'),
+        ),
+        AddIndexConcurrently(
+            model_name="run",
+            index=BrinIndex(fields=["created_at"], name="jobs_run_made_when"),
         ),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
@@ -162,6 +163,8 @@ class Run(models.Model):
             ),
             # Dead ends, and what became of them.
             models.Index(F("id").desc(), condition=Q(state__in=("failed", "timed_out")), name="jobs_run_dead_end"),
+            # History grows by the moment: ranges of it cost a few pages and next to nothing to keep.
+            BrinIndex(fields=["created_at"], name="jobs_run_made_when"),
             models.Index(fields=["retry_of"], condition=Q(retry_of__isnull=False), name="jobs_run_retries"),
         ]
 

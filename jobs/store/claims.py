@@ -110,9 +110,11 @@ i AS MATERIALIZED (
         result jsonb, output text, output_key text, output_total bigint, sections jsonb, killed int, processes jsonb)
 ), settled AS (
     UPDATE jobs_run r SET
-        state = CASE WHEN i.after IN ('scheduled', 'queued') AND r.cancel_requested_at IS NOT NULL
+        state = CASE WHEN r.cancel_requested_at IS NOT NULL
+                AND (i.verdict = 'lost' OR i.after IN ('scheduled', 'queued'))
                      THEN 'cancelled' ELSE i.after END,
-        reason = CASE WHEN i.after IN ('scheduled', 'queued') AND r.cancel_requested_at IS NOT NULL
+        reason = CASE WHEN r.cancel_requested_at IS NOT NULL
+                AND (i.verdict = 'lost' OR i.after IN ('scheduled', 'queued'))
                       THEN 'cancelled by ' || r.cancel_requested_by ELSE i.reason END,
         run_at = CASE WHEN i.after = 'scheduled'
                       THEN clock_timestamp() + i.again_in_seconds * interval '1 second' ELSE r.run_at END,

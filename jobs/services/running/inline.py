@@ -16,6 +16,7 @@ import time
 from collections import deque
 from datetime import UTC, datetime
 from types import FrameType
+from typing import Final
 
 from jobs import worker
 from jobs.conf import conf
@@ -42,7 +43,7 @@ their turn. Far below any lease, so that only the run in hand ever needs a renew
 _STOPPING = Outcome(verdict=Verdict.HANDED_BACK, reason="the worker is stopping")
 _HELD_UP = Outcome(verdict=Verdict.HANDED_BACK, reason="a longer run held up its batch")
 
-_TOLD = {
+_TOLD: Final[dict[type[Exception], str]] = {
     TimeLimitExceeded: "the run's time limit was reached",
     CancelRequested: "the run was cancelled",
     WorkerStopping: "the worker of this run is stopping",

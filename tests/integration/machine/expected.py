@@ -43,7 +43,7 @@ class Expected:
         """End the attempt that is under way."""
         self.handed_back += verdict is Verdict.HANDED_BACK
         after = self._after(verdict)
-        if self.asked_to_end and after in (State.SCHEDULED, State.QUEUED):
+        if self.asked_to_end and (verdict is Verdict.LOST or after in (State.SCHEDULED, State.QUEUED)):
             after = State.CANCELLED
         self.state, self.token, self.expired, self.overdue = after, None, False, False
 
