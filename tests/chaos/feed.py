@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tests.chaos.stage import Stage
 
 
 class Feed:
-    """Submits `total` runs in all, and keeps no more than `backlog` of them waiting."""
+    """Submits `total` runs in all, and keeps no more than `backlog` of them in the given states."""
 
     def __init__(
-        self, stage: Stage, total: int, *, backlog: int, seconds: float | tuple[float, float], **options: Any
+        self,
+        stage: Stage,
+        total: int,
+        *,
+        backlog: int,
+        seconds: float | tuple[float, float],
+        states: Sequence[str] = ("queued",),
+        **options: Any,
     ) -> None:
         self.left = total
         self._stage = stage
         self._backlog = backlog
+        self._states = states
         self._seconds = seconds
         self._options = options
 
     def top_up(self) -> bool:
         """Submit what may wait now. Return whether there is more to come."""
-        room = min(self.left, self._backlog - self._stage.count("queued"))
+        room = min(self.left, self._backlog - self._stage.count(*self._states))
         if room > 0:
             self._stage.submit(room, seconds=self._seconds, **self._options)
             self.left -= room
