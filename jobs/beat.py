@@ -12,7 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from celery.beat import Scheduler
-from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    close_old_connections,
+    connection,
+)
 
 from jobs import messages
 from jobs.conf import conf
@@ -134,7 +141,8 @@ class JobScheduler(Scheduler):
         try:
             return step()
         except DatabaseError as error:
-            if isinstance(error, OperationalError | InterfaceError):
+            # What a standby answers, or a primary that has just become one, is an InternalError.
+            if isinstance(error, OperationalError | InterfaceError | InternalError):
                 self._away_at = time.monotonic()
             connection.close()
             logger.error("beat cannot use the database, trying again step=%s error=%s", step.__name__, error)

@@ -8,7 +8,7 @@ from typing import Any
 from celery import current_app
 from django.apps import AppConfig, apps
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage, Error, Info, Warning
 from django.db import DatabaseError
 
 
@@ -60,11 +60,11 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
         )
     if "jobs.beat" not in str(conf.beat_scheduler):
         found.append(
-            Warning(
+            Info(
                 f"CELERY_BEAT_SCHEDULER is {conf.beat_scheduler}: a beat without `-S jobs.beat:JobScheduler` fires no "
                 "jobs.",
                 hint="Set it to 'jobs.beat:JobScheduler'.",
-                id="jobs.W003",
+                id="jobs.I001",
             )
         )
     return found

@@ -307,7 +307,7 @@ def test_the_static_checks_see_settings_that_keep_jobs_from_running(settings: An
     finally:
         current_app.conf.update(**before, accept_content=["json"])
         del settings.DATABASES["default"]["OPTIONS"]["pool"]
-    assert {"jobs.E002", "jobs.E003", "jobs.W001", "jobs.W002", "jobs.W003"} <= ids
+    assert {"jobs.E002", "jobs.E003", "jobs.W001", "jobs.W002", "jobs.I001"} <= ids
 
 
 def test_the_command_ends_with_1_when_something_is_wrong(

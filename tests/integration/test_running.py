@@ -9,6 +9,7 @@ import pytest
 
 import tests.hostile_callables
 import tests.sample_callables  # noqa: F401
+from jobs import messages
 from jobs.models import Attempt, Job, Run
 from jobs.services import control, running
 from jobs.services.running import inline, turn
@@ -70,8 +71,9 @@ def look_at(run: int, other: int) -> list[str]:
 
 
 def test_a_long_run_holds_up_neither_what_ended_before_it_nor_what_comes_after(
-    make_job: Callable[..., Job], request_runs: Callable[..., list[Run]]
+    make_job: Callable[..., Job], request_runs: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(turn, "pace", lambda performed, seconds: 10)  # on a slow machine batches would be of one run
     _, before, after = request_runs("sample.trusted", "sample.trusted", "sample.trusted")
     make_job("Long", kind="python", spec={"call": "test.look-at"}, in_process=True)
     control.trigger(job="Long", actor="test", params={"run": before.pk, "other": after.pk}, priority=6)
@@ -118,3 +120,25 @@ def test_whatever_a_callable_does_its_run_ends_and_no_other_is_harmed(
     assert states(runs) == ["succeeded", "succeeded", after, "succeeded"]
     [attempt] = Attempt.objects.filter(run=runs[2])
     assert (attempt.verdict, attempt.number) == (after, 1)
+
+
+def test_a_slot_whose_turn_is_over_goes_on_while_nobody_can_be_told(
+    request_runs: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker is away: hints reach nobody, and runs would wait beside a slot that has nothing to do."""
+    runs = request_runs("sample.trusted", "sample.trusted", "sample.trusted")
+    monkeypatch.setattr(turn, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(messages, "hint", lambda waiting: False)
+    running.work("default", hostname="slot@test")
+    assert states(runs) == ["succeeded"] * 3
+
+
+def test_a_slot_whose_turn_is_over_leaves_the_rest_to_whom_it_told(
+    request_runs: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = request_runs("sample.trusted", "sample.trusted")
+    told: list[dict[str, int]] = []
+    monkeypatch.setattr(turn, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(messages, "hint", lambda waiting: not told.append(waiting))
+    running.work("default", hostname="slot@test")
+    assert (states(runs), told) == (["succeeded", "queued"], [{"default": 1}])

@@ -33,8 +33,10 @@ def work(queue: str, *, hostname: str) -> None:
         goes_on = time.monotonic() < turn_ends and not worker.stopping()
         limit = pace(len(claims), time.monotonic() - began) if claims[0].in_process else 1
         claims = slot.record(settlements, claim_from=queue if goes_on else None, limit=limit)
-        if not goes_on:
-            messages.hint({queue: 1})  # somebody else goes on where this slot stops
+        # Somebody else goes on where this slot stops; while nobody can be told, it had better do so itself.
+        if not goes_on and not messages.hint({queue: 1}) and not worker.stopping():
+            turn_ends = time.monotonic() + TURN_SECONDS
+            claims = slot.record([], claim_from=queue, limit=1)
 
 
 def perform(slot: SlotProcess, claims: list[Claim]) -> list[Settlement]:
