@@ -8,6 +8,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -44,7 +45,7 @@ _PATIENCE_SECONDS = 60.0
 class Stage:
     """One experiment's view. `random` is seeded; `scale` is 1.0 for the full suite, less for the short mix.
 
-    Processes end with the thread that started them: start them in the thread that calls `run`.
+    Processes may be started from any thread: they end with the stage.
     """
 
     def __init__(self, ground: Ground, result: Result, *, database_url: str, say: Callable[[str], None]) -> None:
@@ -63,6 +64,8 @@ class Stage:
         """Runs with numbers up to this one are scenery: the checker does not look at them."""
         self._say = say
         self._processes = ExitStack()
+        # Processes end with the thread that started them, and these live as long as the stage.
+        self._starters = ThreadPoolExecutor(8, thread_name_prefix="starter")
         self._numbers = itertools.count(1)
         self._expected: list[tuple[int, datetime, timedelta]] = []
         self._acknowledged: list[int] = []
@@ -101,6 +104,16 @@ class Stage:
         parts = self._parts(env, database_url, broker_url)
         return self._started(Process(parts.worker(queues=queues, concurrency=concurrency, node=name, name=name)))
 
+    def start_workers(self, count: int, *, concurrency: int = 2, env: Mapping[str, str] | None = None) -> list[Process]:
+        """Start several workers at once and return when all are ready."""
+        names = [f"worker-{next(self._numbers)}" for _ in range(count)]
+        parts = self._parts(env, None, None)
+        starting = [
+            self._start(Process(parts.worker(queues=["default"], concurrency=concurrency, node=name, name=name)))
+            for name in names
+        ]
+        return [worker.result() for worker in starting]
+
     def start_beat(
         self,
         *,
@@ -136,7 +149,10 @@ class Stage:
         return Parts(env={**os.environ, **given, **(env or {})}, logs=self.folder)
 
     def _started(self, process: Process) -> Process:
-        return self._processes.enter_context(process)
+        return self._start(process).result()
+
+    def _start(self, process: Process) -> Future[Process]:
+        return self._starters.submit(self._processes.enter_context, process)
 
     @staticmethod
     def slots(worker: Process) -> list[int]:
@@ -339,6 +355,7 @@ class Stage:
 
     def close(self) -> None:
         """End all processes of the experiment."""
+        self._starters.shutdown(wait=False, cancel_futures=True)
         self._processes.close()
         if self._connection is not None:
             self._connection.close()

@@ -27,7 +27,7 @@ def run(stage: Stage) -> None:
     for job in [*quick, "Alone"]:
         stage.every(1, job=job)
     killed = frozen = 0
-    until = time.monotonic() + stage.scaled(_SECONDS, 12)
+    until = time.monotonic() + stage.scaled(_SECONDS, 9)
     while time.monotonic() < until:
         time.sleep(_PAUSE_SECONDS)
         number = stage.random.randrange(_BEATS)

@@ -14,6 +14,7 @@ NUMBER: Final = 15
 
 _HARMLESS: Final = 400
 _OF_EACH: Final = 3
+_ENV: Final = {"JOBSCHED_ISOLATION": "subreaper"}
 # Without a namespace a run of root's can reach whoever is above it. The first process of its worker ends it all.
 _REGICIDE: Final = (
     LOG
@@ -38,7 +39,7 @@ def run(stage: Stage) -> None:
     stage.job("Harmless", retries=retries)
     stage.job("Harmless in process", call="chaos.harmless", retries=retries)
     stage.start_beat()
-    workers = [_worker(stage) for _ in range(2)]
+    workers = stage.start_workers(2, env=_ENV)
     for job in ("Regicide", "Suicide"):
         stage.submit(_OF_EACH, job=job)
     half = stage.scaled(_HARMLESS, 20) // 2
@@ -67,7 +68,7 @@ def run(stage: Stage) -> None:
 
 
 def _worker(stage: Stage) -> Process:
-    return stage.start_worker(concurrency=2, env={"JOBSCHED_ISOLATION": "subreaper"})
+    return stage.start_worker(env=_ENV)
 
 
 def _judge(stage: Stage) -> None:

@@ -17,6 +17,7 @@ _RESTARTS: Final = 30
 _WORKERS, _SLOTS = 3, 3
 _GRACE_SECONDS: Final = 2.0
 """What a stopping worker gives its runs: some end in it, the others are handed back."""
+_ENV: Final = {"JOBSCHED_STOP_GRACE_SECONDS": f"{_GRACE_SECONDS:g}"}
 _STOP_WITHIN_SECONDS: Final = 30.0
 """After this a worker that did not stop would be killed."""
 
@@ -24,9 +25,9 @@ _STOP_WITHIN_SECONDS: Final = 30.0
 def run(stage: Stage) -> None:
     stage.job(grace="1s", retries=0)
     stage.start_beat()
-    restarts = stage.scaled(_RESTARTS, 3)
+    restarts = stage.scaled(_RESTARTS, 2)
     with ThreadPoolExecutor(1) as supervisor:
-        workers = [_worker(stage) for _ in range(_WORKERS)]
+        workers = stage.start_workers(_WORKERS, concurrency=_SLOTS, env=_ENV)
         feed = Feed(stage, 10**9, backlog=_SLOTS, seconds=(0.1, 6.0))
         longest = 0.0
         for number in range(restarts):
@@ -51,7 +52,7 @@ def run(stage: Stage) -> None:
 
 
 def _worker(stage: Stage) -> Process:
-    return stage.start_worker(concurrency=_SLOTS, env={"JOBSCHED_STOP_GRACE_SECONDS": f"{_GRACE_SECONDS:g}"})
+    return stage.start_worker(concurrency=_SLOTS, env=_ENV)
 
 
 def _stop(stage: Stage, worker: Process, feed: Feed) -> float:

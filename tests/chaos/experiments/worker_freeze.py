@@ -20,7 +20,7 @@ def run(stage: Stage) -> None:
     stage.job("Short")
     stage.job("Long", run=_LONG)
     stage.start_beat()
-    workers = [stage.start_worker(concurrency=_SLOTS) for _ in range(2)]
+    workers = stage.start_workers(2, concurrency=_SLOTS)
     for _ in range(stage.scaled(_ROUNDS)):
         _freeze_one(stage, workers)
     stage.done(

@@ -32,7 +32,7 @@ class _Killer:
         self.killed_at: dict[int, float] = {}
         """The last moment a slot was alive, by its number."""
         self.mains = self.slots = 0
-        self._workers = [stage.start_worker(concurrency=_SLOTS) for _ in range(_WORKERS)]
+        self._workers = stage.start_workers(_WORKERS, concurrency=_SLOTS)
         self._starting: list[Future[Process]] = []
 
     def strike(self) -> None:
@@ -62,10 +62,9 @@ class _Killer:
 def run(stage: Stage) -> None:
     stage.job()
     stage.start_beat()
-    # Processes end with the thread that started them, and these live as long as they are needed.
     with ThreadPoolExecutor(_WORKERS) as supervisor:
         killer = _Killer(stage, supervisor)
-        total = stage.scaled(_RUNS, 60)
+        total = stage.scaled(_RUNS, 40)
         feed = Feed(stage, total, backlog=_BUSY, seconds=(0.1, 3.0), states=("queued", "running"))
         began = time.monotonic()
         struck_at = began

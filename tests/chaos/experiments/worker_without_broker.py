@@ -19,7 +19,7 @@ def run(stage: Stage) -> None:
     stage.job("Long")
     stage.job("Short")
     stage.start_beat()
-    seconds = 60.0 if stage.is_full else 10.0
+    seconds = 60.0 if stage.is_full else 6.0
     with Proxy(stage.broker_url) as proxy:
         worker = stage.start_worker(concurrency=_SLOTS, broker_url=proxy.url)
         chosen = ways(stage)

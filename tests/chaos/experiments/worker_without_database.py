@@ -20,7 +20,7 @@ def run(stage: Stage) -> None:
     stage.job("Short")
     stage.job("Long", run=_LONG)
     stage.start_beat()
-    seconds = 60.0 if stage.is_full else stage.lease + 5
+    seconds = 60.0 if stage.is_full else stage.lease + 3
     chosen = ways(stage)
     with Proxy(stage.database_url) as proxy:
         away = stage.start_worker(concurrency=4, database_url=proxy.url)
