@@ -356,6 +356,10 @@ class Stage:
     def close(self) -> None:
         """End all processes of the experiment."""
         self._starters.shutdown(wait=False, cancel_futures=True)
+        self.clear()
+
+    def clear(self) -> None:
+        """End the processes there are, and let go of the database; others may be started after that."""
         self._processes.close()
         if self._connection is not None:
             self._connection.close()

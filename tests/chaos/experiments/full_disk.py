@@ -120,14 +120,14 @@ def _ask_until_refused(stage: Stage) -> str:
 
 def _move_tables(stage: Stage, disk: SmallDisk) -> None:
     """Move the experiment's database to the small disk; nobody uses it yet."""
-    stage.close()
+    stage.clear()
     _alter(stage, sql.SQL("CREATE TABLESPACE small LOCATION {}").format(sql.Literal(str(disk.folder))))
     _alter(stage, sql.SQL("ALTER DATABASE {} SET TABLESPACE small").format(_name(stage)))
 
 
 def _move_back(stage: Stage) -> None:
     """The checker reads the database after the disk is gone."""
-    stage.close()
+    stage.clear()
     _alter(stage, sql.SQL("ALTER DATABASE {} SET TABLESPACE pg_default").format(_name(stage)))
     _alter(stage, sql.SQL("DROP TABLESPACE small"))
 
