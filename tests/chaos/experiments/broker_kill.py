@@ -35,10 +35,10 @@ def run(stage: Stage) -> None:
         away += time.monotonic() - began
         time.sleep(max(0.0, _PAUSE_SECONDS - (time.monotonic() - began)))
         stage.submit(5, seconds=0.1)
-    stage.no_more_fires()
     last = time.monotonic()
+    tasks.wait_until_done(180)  # before all schedules are switched off, theirs among them
+    stage.no_more_fires()
     stage.wait_until_ended(180)
-    tasks.wait_until_done(180)
     stage.done(
         f"RabbitMQ was killed {kills} times and away for {away:.0f} s, while a job fired each second, "
         f"{25 * kills} runs were asked for and {tasks.count} plain Celery tasks fell due."
