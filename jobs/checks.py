@@ -82,13 +82,14 @@ def check_database(
         return []
     # Here, because every process of Django's registers checks, and few ask the database.
     from jobs.services import preflight
-    from jobs.services.preflight import Level
+    from jobs.services.preflight import Level, first_line
 
     try:
         findings = preflight.durability()
     except DatabaseError as error:
-        first = (str(error) or type(error).__name__).strip().splitlines()[0]
-        return [Error(f"PostgreSQL cannot be asked: {first}", hint="See `manage.py doctor`.", id="jobs.E004")]
+        return [
+            Error(f"PostgreSQL cannot be asked: {first_line(error)}", hint="See `manage.py doctor`.", id="jobs.E004")
+        ]
     return [
         (Error if finding.check in ("version", "writable") else Warning)(
             finding.sentence, id="jobs.E005" if finding.check in ("version", "writable") else "jobs.W004"

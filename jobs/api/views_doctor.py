@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -29,6 +27,4 @@ class Doctor(Endpoint):
 
     def get(self, request: Request) -> Response:
         parsing.query(request, parsing.Nothing)
-        report = preflight.examine()
-        findings = [asdict(finding) for finding in report.findings]
-        return Response({"healthy": report.healthy, "findings": findings})
+        return Response(preflight.examine().to_json())

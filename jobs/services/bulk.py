@@ -23,7 +23,7 @@ from jobs.store.claims import Lane
 from jobs.store.control import Cancelled
 from jobs.store.limits import Limits
 from jobs.store.retries import AsOf
-from jobs.store.session import django_connection, short_transaction
+from jobs.store.session import django_connection, now, short_transaction
 from jobsched.domain import concurrency
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.states import ACTIVE, FINISHED, State
@@ -189,7 +189,7 @@ def _repeat(matching: RunQuerySet, ids: list[int], *, actor: str, definition: As
     # Before their runs, as everybody takes these locks.
     said = limits.lock(django_connection, gates) if (gates := set(limited_jobs)) else {}
     retries.lock(django_connection, ids)
-    at = retries.now(django_connection)
+    at = now(django_connection)
     wanted: dict[bool, list[Birth]] = {True: [], False: []}
     refusals: list[str] = []
     for old in matching.filter(pk__in=ids).select_related("job").order_by("pk"):

@@ -16,7 +16,7 @@ from jobs.models import Job, Run
 from jobs.store import births, control, limits, retries
 from jobs.store.births import Birth
 from jobs.store.retries import AsOf
-from jobs.store.session import django_connection, short_transaction
+from jobs.store.session import django_connection, now, short_transaction
 from jobsched.domain.errors import Conflict, InvalidInput, NotFound
 from jobsched.domain.states import FINISHED, State
 
@@ -122,7 +122,7 @@ def request_again(run_id: int, *, actor: str, definition: AsOf = "then") -> Requ
         raise Conflict(f"Run {run_id} is {old.state}; it can be retried once it has ended.")
     if definition == "now" and old.job.archived_at is not None:
         raise Conflict(f"The job '{old.job.name}' was deleted; retry run {run_id} by the definition as it was then.")
-    birth = retries.repeat(old, actor=actor, definition=definition, at=retries.now(django_connection))
+    birth = retries.repeat(old, actor=actor, definition=definition, at=now(django_connection))
     return _make([birth], limited=old.job.limited)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from jobs.store.session import Execute
@@ -58,20 +57,12 @@ class Server:
     """By name; what our account may not read is missing. Times are in milliseconds."""
     standby: bool
     sessions: int
-    now: datetime
     sees_all_sessions: bool
     """Our account may see what sessions of other accounts are doing."""
     oldest_transaction_seconds: float | None
     oldest_transaction: str
     """Whose it is: application, process and state."""
     oldest_prepared_seconds: float | None
-
-
-def clock(execute: Execute) -> datetime:
-    """Return the database's present moment."""
-    [(moment,)] = execute("SELECT clock_timestamp()", {})
-    now: datetime = moment
-    return now
 
 
 def server(execute: Execute) -> Server:
@@ -81,7 +72,6 @@ def server(execute: Execute) -> Server:
         """
         SELECT pg_is_in_recovery(),
             (SELECT sum(numbackends) FROM pg_stat_database),
-            clock_timestamp(),
             pg_has_role('pg_read_all_stats', 'USAGE'),
             (SELECT extract(epoch FROM clock_timestamp() - min(prepared)) FROM pg_prepared_xacts)
         """,
@@ -101,9 +91,8 @@ def server(execute: Execute) -> Server:
         settings={name: setting for name, setting in settings if setting is not None},
         standby=row[0],
         sessions=int(row[1]),
-        now=row[2],
-        sees_all_sessions=row[3],
-        oldest_prepared_seconds=None if row[4] is None else float(row[4]),
+        sees_all_sessions=row[2],
+        oldest_prepared_seconds=None if row[3] is None else float(row[3]),
         oldest_transaction_seconds=float(oldest[0][0]) if oldest else None,
         oldest_transaction=oldest[0][1] if oldest else "",
     )

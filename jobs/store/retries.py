@@ -32,12 +32,6 @@ def repeat(old: Run, *, actor: str, definition: AsOf, at: datetime) -> Birth:
     )
 
 
-def now(execute: Execute) -> datetime:
-    """Return the present moment by the database's clock."""
-    moment: datetime = execute("SELECT clock_timestamp()", {})[0][0]
-    return moment
-
-
 def lock(execute: Execute, run_ids: Collection[int]) -> None:
     """Lock runs until the end of the transaction, in order of their number.
 

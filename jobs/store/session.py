@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, Protocol, cast
 
 import psycopg
@@ -47,6 +48,12 @@ def django_connection(sql: str, params: Mapping[str, Any]) -> list[Row]:
         cursor.adapters.register_loader("timestamptz", _LOAD_MOMENT)
         cursor.execute(sql, params, prepare=conf().prepared_statements)
         return cursor.fetchall() if cursor.description else []
+
+
+def now(execute: Execute) -> datetime:
+    """Return the present moment by the database's clock."""
+    [(moment,)] = execute("SELECT clock_timestamp()", {})
+    return cast(datetime, moment)
 
 
 FROZEN_SECONDS = 3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
-from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -26,8 +25,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, as_json: bool = False, everything: bool = False, **options: Any) -> None:
         report = preflight.examine()
         if as_json:
-            findings = [asdict(finding) for finding in report.findings]
-            self.stdout.write(json.dumps({"healthy": report.healthy, "findings": findings}, indent=2))
+            self.stdout.write(json.dumps(report.to_json(), indent=2))
         else:
             self._print(report, everything)
         if not report.healthy:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobs.services.preflight.examination import examine
-from jobs.services.preflight.findings import Finding, Level, Report
+from jobs.services.preflight.findings import Finding, Level, Report, first_line
 from jobs.services.preflight.postgres import durability
 
-__all__ = ["Finding", "Level", "Report", "durability", "examine"]
+__all__ = ["Finding", "Level", "Report", "durability", "examine", "first_line"]

@@ -9,7 +9,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from jobs import broker, messages
 from jobs.conf import conf
 from jobs.services.preflight import hosts, postgres, queues, rabbitmq, schema, timeliness
-from jobs.services.preflight.findings import Finding, Notes, Report
+from jobs.services.preflight.findings import Finding, Notes, Report, first_line
 from jobs.store import facts
 from jobs.store.facts import QueueUse
 from jobs.store.session import django_connection
@@ -77,6 +77,5 @@ def _broker(used: list[QueueUse]) -> list[Finding]:
 
 
 def _said(error: BaseException) -> str:
-    """Return the first line of an error: the rest of a psycopg error is where it happened in the statement."""
-    first = (str(error) or type(error).__name__).strip().splitlines()[0]
-    return first.rstrip(".")
+    """Return what an error says, to stand inside a sentence."""
+    return first_line(error).rstrip(".")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Level(StrEnum):
@@ -41,6 +42,15 @@ class Report:
     def healthy(self) -> bool:
         """Nothing is wrong at level error."""
         return all(finding.level is not Level.ERROR for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as programs are told."""
+        return {"healthy": self.healthy, "findings": [asdict(finding) for finding in self.findings]}
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says: the rest of a psycopg error is where it happened in the statement."""
+    return (str(error) or type(error).__name__).strip().splitlines()[0]
 
 
 class Notes:

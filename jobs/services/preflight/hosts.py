@@ -13,7 +13,7 @@ from django.db import DatabaseError, connection
 from jobs.conf import conf
 from jobs.services.preflight.findings import Finding, Notes
 from jobs.store import facts
-from jobs.store.session import django_connection
+from jobs.store.session import django_connection, now
 
 CLOCK_SECONDS: Final = 2.0
 LITTLE_BYTES: Final = 2**30
@@ -40,7 +40,7 @@ def look() -> list[Finding]:
 
 def _clock(notes: Notes) -> None:
     before = time.time()
-    theirs = facts.clock(django_connection).timestamp()
+    theirs = now(django_connection).timestamp()
     after = time.time()
     difference = (before + after) / 2 - theirs
     if abs(difference) - (after - before) / 2 > CLOCK_SECONDS:
