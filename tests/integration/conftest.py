@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from jobs.models import Job, Project, Run
+from jobs.services.running import inline, turn
 from jobs.store import births, claims
 from jobs.store.births import Birth
 from jobs.store.claims import Claim, ClaimRequest
@@ -20,6 +21,15 @@ from jobs.store.session import Session, django_connection
 def _cheap_passwords(settings: Any) -> None:
     """Users are made for most of these tests, and a hash that is safe takes half a second."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def own_slot() -> Iterator[None]:
+    """The slot that `running.work` makes in this process is the test's own, and gone after it."""
+    yield
+    if turn._slot is not None:
+        turn._slot.close()
+        turn._slot = inline._inline = None
 
 
 @pytest.fixture

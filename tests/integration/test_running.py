@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ import tests.sample_callables  # noqa: F401
 from jobs import messages
 from jobs.models import Attempt, Job, Run
 from jobs.services import control, running
-from jobs.services.running import inline, turn
+from jobs.services.running import turn
 from jobs.services.running.recording import settle_and_claim
 from jobs.store.session import Session
 from jobsched.callables import callable_job
@@ -22,13 +22,7 @@ from tests.integration.conftest import claim_next
 from tests.integration.test_claims import ended
 from tests.processes import wait_for
 
-
-@pytest.fixture(autouse=True)
-def _own_slot() -> Iterator[None]:
-    yield
-    if turn._slot is not None:
-        turn._slot.close()
-        turn._slot = inline._inline = None
+pytestmark = pytest.mark.usefixtures("own_slot")
 
 
 @pytest.fixture

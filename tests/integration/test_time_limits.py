@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ from django.db.models import F
 import tests.sample_callables  # noqa: F401
 from jobs.models import Attempt, Job, Run, Transition
 from jobs.services import control, recovery, running
-from jobs.services.running import inline, turn
+from jobs.services.running import turn
 from jobs.store.session import Session
 from jobsched.domain.states import State
 from tests.integration.conftest import claim_next
@@ -21,13 +21,7 @@ from tests.integration.test_claims import ended
 
 MINUTE = timedelta(minutes=1)
 
-
-@pytest.fixture(autouse=True)
-def _own_slot() -> Iterator[None]:
-    yield
-    if turn._slot is not None:
-        turn._slot.close()
-        turn._slot = inline._inline = None
+pytestmark = pytest.mark.usefixtures("own_slot")
 
 
 def let_pass(run: Run, length: timedelta) -> None:
