@@ -86,7 +86,8 @@ class Attempt:
         now = time.monotonic()
         limit = self._work.limit_seconds
         self._limit_at = float("inf") if limit is None else now + limit
-        self._beat_at = now + self._watch.heartbeat_seconds
+        # What came before may have taken long on a busy machine, and the lease has been running since the claim.
+        self._beat_at = now + min(self._watch.heartbeat_seconds, max(0.0, self._deadline - now) / 2)
         self._flush_at = now + _FLUSH_SECONDS
 
     def close(self) -> None:

@@ -54,6 +54,16 @@ class Slot:
         """The present shim, for those who look after processes."""
         return self._shim
 
+    def warm(self) -> None:
+        """Start the shim now: a lease counts from its claim, and on a busy machine this may take seconds.
+
+        May be called at any time. Raises `Unavailable` when no process can be started here, and `InvalidInput` for an
+        isolation that does not exist.
+        """
+        if self._shim is None:
+            registry.preload()
+            self._shim = launch(self._work)
+
     def perform(self, assignment: Assignment, watch: Watch, *, deadline: float) -> Report:
         """Perform one attempt and return when nothing of it is left running.
 
@@ -97,8 +107,7 @@ class Slot:
             except OSError:
                 _log.warning("the shim of this worker slot had ended; starting another")
                 self._end_shim()
-        registry.preload()
-        self._shim = launch(self._work)
+        self.warm()
         try:
             attempt.start(self._shim.sock, folder)
         except OSError as error:

@@ -55,6 +55,8 @@ class Shim:
         self._tie = tie
         self._run: _Run | None = None
         self._over = False
+        self._unused = True
+        self._tidying: Iterator[None] | None = None
 
     def serve(self) -> None:
         self._prepare()
@@ -85,7 +87,6 @@ class Shim:
         # What exists now is shared with every run; a collection in a run must not copy it page by page.
         gc.collect()
         gc.freeze()
-        self._tidying: Iterator[None] | None = hugepages.gathering()
 
     def _tidy(self) -> None:
         """Use a moment in which no run is there, a little at a time: the next one must not wait."""
@@ -138,6 +139,9 @@ class Shim:
                 os.close(control)
         if pid == 0:
             live(self._terminal, output, control, folder, self._work)
+        if self._unused:  # one that is never used is left small: slots with trusted callables only have such
+            self._unused = False
+            self._tidying = hugepages.gathering()
         self._run = _Run(pid, deadline, folder)
         self._poller.register(self._run.ended, select.POLLIN)
 

@@ -18,3 +18,19 @@ def works_again(stage: Stage, worker: Process, other: Process | None) -> None:
         )
     finally:
         stage.thaw(paused)
+
+
+def demand_lost_and_done_again(stage: Stage, *runs: int) -> None:
+    """Demand that the first attempt of each run was lost and its last succeeded.
+
+    Between them others may have been lost: a machine that stands still for seconds costs healthy workers their leases.
+    """
+    for run in runs:
+        verdicts = [
+            verdict
+            for (verdict,) in stage.query("SELECT verdict FROM jobs_attempt WHERE run_id = %s ORDER BY number", (run,))
+        ]
+        *before, last = verdicts or ["none"]
+        stage.demand(
+            set(before) == {"lost"} and last == "succeeded", f"the attempts of run {run} were {', '.join(verdicts)}"
+        )

@@ -17,6 +17,7 @@ from jobs.services.running.recording import settle_and_claim
 from jobs.store.session import Session
 from jobsched.callables import callable_job
 from jobsched.domain.errors import Unavailable
+from jobsched.shim.launch import launch
 from tests.hostile_callables import HOSTILE
 from tests.integration.conftest import claim_next
 from tests.integration.test_claims import ended
@@ -78,6 +79,25 @@ def test_a_long_run_holds_up_neither_what_ended_before_it_nor_what_comes_after(
     assert Attempt.objects.get(run__job__name="Long").result == ["succeeded", "queued"]
     assert states([before, after]) == ["succeeded", "succeeded"]
     assert [a.verdict for a in Attempt.objects.filter(run=after)] == ["handed_back", "succeeded"]
+
+
+def test_a_slot_has_made_itself_ready_before_its_first_lease_begins(
+    request_runs: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Starting a process to fork from takes seconds on a machine that is busy enough."""
+    [run] = request_runs("tests.sample_callables:add")
+    found = []
+
+    def note(work: Any) -> Any:
+        found.extend(states([run]))
+        return launch(work)
+
+    monkeypatch.setattr("jobsched.engine.slot.launch", note)
+
+    running.work("default", hostname="slot@test")
+
+    assert found == ["queued"]
+    assert states([run]) != ["queued"]
 
 
 def test_a_slot_that_can_start_no_process_leaves_its_runs_to_others(

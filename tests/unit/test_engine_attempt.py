@@ -70,6 +70,14 @@ def test_a_renewed_lease_keeps_work_alive_past_its_first_deadline(slot: Slot) ->
     assert report.output == b"done\n"
 
 
+def test_a_lease_that_has_run_for_long_before_the_work_begins_is_renewed_in_time(slot: Slot) -> None:
+    """The machine was busy between the claim and the start: the next heartbeat would come too late."""
+    watch = ScriptedWatch(heartbeat_seconds=10.0)
+    report = slot.perform(shell("sleep 3; echo done"), watch, deadline=time.monotonic() + 2.0)
+    assert report.outcome.verdict is Verdict.SUCCEEDED
+    assert watch.beats == 1
+
+
 @pytest.mark.parametrize(
     ("answer", "verdict", "reason"),
     [

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from jobs.store import claims as store
 from jobs.store.claims import Claim, ClaimRequest, Settled, Settlement
 from jobs.store.session import Session
 from jobsched.domain.content import Content
-from jobsched.domain.errors import Unavailable
+from jobsched.domain.errors import InvalidInput, Unavailable
 from jobsched.domain.outcomes import Assignment
 from jobsched.engine import Slot
 
@@ -51,6 +52,11 @@ class SlotProcess:
         self.session.forget()
         for connection in connections.all(initialized_only=True):
             connection.connection = None
+
+    def warm(self) -> None:
+        """Make all ready that the first run needs, before a lease begins to count. Without it, that run does so."""
+        with suppress(Unavailable, InvalidInput):  # the run that finds it so will say so
+            self.engine.warm()
 
     def lease_deadline(self) -> float:
         """The monotonic moment by which the present claims must have been renewed, or their work be dead."""

@@ -57,4 +57,5 @@ def _slot_of_this_process(hostname: str) -> SlotProcess:
         raise RuntimeError("Workers that serve jobs need processes, not threads: start them with --pool=prefork.")
     if _slot is None:
         _slot = SlotProcess(hostname=hostname)
+        _slot.warm()
     return _slot

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from tests.chaos.comeback import works_again
+from tests.chaos.comeback import demand_lost_and_done_again, works_again
 from tests.chaos.journal import LOG
 from tests.chaos.outages import outage, ways
 from tests.chaos.proxies import Proxy
@@ -40,9 +40,5 @@ def run(stage: Stage) -> None:
             stage.wait_until_ended(120)
             works_again(stage, away, there)
             stage.figure(f"back at work after the outage ({how})", time.monotonic() - began, "s")
-            verdicts = stage.query("SELECT number, verdict FROM jobs_attempt WHERE run_id = ANY(%s)", (long,))
-            stage.demand(
-                sorted(verdicts) == [(1, "lost"), (1, "lost"), (2, "succeeded"), (2, "succeeded")],
-                f"the attempts of runs {long}, whose worker was cut off, were {sorted(verdicts)}",
-            )
+            demand_lost_and_done_again(stage, *long)
     stage.done(f"One of two workers lost its connections to PostgreSQL for {seconds:g} s ({', '.join(chosen)}).")
