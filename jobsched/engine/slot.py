@@ -60,9 +60,7 @@ class Slot:
         May be called at any time. Raises `Unavailable` when no process can be started here, and `InvalidInput` for an
         isolation that does not exist.
         """
-        if self._shim is None:
-            registry.preload()
-            self._shim = launch(self._work)
+        self._warm()
 
     def perform(self, assignment: Assignment, watch: Watch, *, deadline: float) -> Report:
         """Perform one attempt and return when nothing of it is left running.
@@ -107,11 +105,16 @@ class Slot:
             except OSError:
                 _log.warning("the shim of this worker slot had ended; starting another")
                 self._end_shim()
-        self.warm()
         try:
-            attempt.start(self._shim.sock, folder)
+            attempt.start(self._warm().sock, folder)
         except OSError as error:
             raise ShimDied from error
+
+    def _warm(self) -> Handle:
+        if self._shim is None:
+            registry.preload()
+            self._shim = launch(self._work)
+        return self._shim
 
     def _end_shim(self, folder: Path | None = None) -> None:
         """End the shim and, since it cannot be relied upon to, remove the folder of its run."""

@@ -25,6 +25,11 @@ def no_fence() -> None:
         " AND r.attempt = %(attempt)s AND r.claim_token = %(token)s",
         " AND r.lease_until > clock_timestamp()",
     )
+    claims._HEARTBEATS = _without(
+        claims._HEARTBEATS,
+        " AND r.attempt = h.attempt AND r.claim_token = h.token",
+        " AND r.lease_until > clock_timestamp()",
+    )
 
 
 def no_compare_and_set() -> None:

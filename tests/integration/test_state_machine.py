@@ -160,7 +160,8 @@ def test_without_a_guard_the_machine_finds_a_broken_promise(
         assert altered != claims._STATEMENTS
         monkeypatch.setattr(claims, "_STATEMENTS", altered)
     if mutant.heartbeat:
-        monkeypatch.setattr(claims, "_HEARTBEAT", _altered(claims._HEARTBEAT, mutant.heartbeat))
+        for name in ("_HEARTBEAT", "_HEARTBEATS"):
+            monkeypatch.setattr(claims, name, _altered(getattr(claims, name), mutant.heartbeat))
     if mutant.fire:
         monkeypatch.setattr(births, "_CREATE", _altered(births._CREATE, mutant.fire))
     for name, call in (mutant.calls or {}).items():

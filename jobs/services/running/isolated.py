@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from jobs import worker
 from jobs.conf import conf
 from jobs.services.running import events
+from jobs.services.running.board import Posted, board
 from jobs.services.running.settling import settle, with_output
 from jobs.services.running.slot import SlotProcess, deadline_seconds
 from jobs.store import claims as store
@@ -21,6 +23,8 @@ from jobsched.engine import Pulse
 
 logger = logging.getLogger(__name__)
 
+FRESH = 0.75
+"""A renewal by another slot spares a heartbeat as long as it is no older than this part of the pause between two."""
 SICK_SECONDS = 1.0
 """How long a slot that can start no process keeps out of the way of those that can."""
 
@@ -36,6 +40,8 @@ def perform_isolated(slot: SlotProcess, claim: Claim) -> Settlement:
         report = slot.engine.perform(slot.assignment(claim), watch, deadline=slot.lease_deadline())
     except Unavailable as error:
         report = _not_begun(error)
+    finally:
+        watch.close()
 
     outcome = report.outcome
     seconds = time.monotonic() - began
@@ -61,7 +67,7 @@ def _not_begun(error: Unavailable) -> Report:
 
 
 class ClaimWatch:
-    """What the engine asks while a run is under way, answered by the database."""
+    """What the engine asks while a run is under way, answered by the database, or by a slot that has just asked it."""
 
     def __init__(self, slot: SlotProcess, claim: Claim, *, repeatable: bool) -> None:
         self.heartbeat_seconds = conf().heartbeat.total_seconds()
@@ -70,22 +76,48 @@ class ClaimWatch:
         self._claim = claim
         self._repeatable = repeatable
         self._looks = worker.looks()
+        self._hurried = False
+        self._place = board.place()
+        self._place.post(claim)
+
+    def close(self) -> None:
+        """The attempt has ended: nobody need renew its lease any more."""
+        self._place.take_down()
 
     def heartbeat(self) -> Pulse:
-        """Renew the lease. Raises Unavailable when the database cannot be reached."""
-        sent = time.monotonic()
-        standing = store.heartbeat(self._slot.session, [self._claim], lease=conf().lease)
+        """Renew the lease, unless another slot just did. Raises Unavailable when the database cannot be reached."""
+        sent = self._place.renewed_at(self._claim)
+        cancel_requested = lost = False
+        if self._hurried or time.monotonic() - sent > FRESH * self.heartbeat_seconds:
+            sent = time.monotonic()
+            standing = self._renew([] if self._hurried else list(self._place.others()), sent)
+            lost = self._claim.run_id not in standing
+            cancel_requested = standing.get(self._claim.run_id, False)
+            self._hurried = False
         return Pulse(
             deadline=sent + deadline_seconds(),
-            lost=self._claim.run_id not in standing,
-            cancel_requested=standing.get(self._claim.run_id, False),
+            lost=lost,
+            cancel_requested=cancel_requested,
             stopping=self._hands_back(),
         )
 
+    def _renew(self, others: Sequence[Posted], sent: float) -> Mapping[int, bool]:
+        """Renew this claim and those of other slots. Return what the database says of each that stands."""
+        if others:
+            standing = store.heartbeat(self._slot.session, [self._claim, *others], lease=conf().lease)
+            self._place.tell(others, standing, sent=sent)
+            if self._claim.run_id in standing:
+                return standing
+        # Alone, it is passed over for nothing but its loss.
+        return store.heartbeat(self._slot.session, [self._claim], lease=conf().lease)
+
     def nudged(self) -> bool:
         """Tell whether there is reason to ask the database before the next heartbeat is due."""
+        self._place.alive()
         before, self._looks = self._looks, worker.looks()
-        return before != self._looks or self._hands_back()
+        if self._place.called() or before != self._looks or self._hands_back():
+            self._hurried = True
+        return self._hurried
 
     def _hands_back(self) -> bool:
         """What must not be repeated is not handed back once it has begun: a stopping worker waits for its end."""

@@ -14,6 +14,7 @@ from django.db import close_old_connections, connections
 
 from jobs import messages, worker
 from jobs.conf import conf
+from jobs.services.running.board import board
 from jobs.services.running.recording import settle_and_claim
 from jobs.store import claims as store
 from jobs.store.claims import Claim, ClaimRequest, Settled, Settlement
@@ -48,8 +49,9 @@ class SlotProcess:
         return Slot(workspace_dir=conf().workspace_dir, after_fork=self._after_fork)
 
     def _after_fork(self) -> None:
-        """In a run's child: forget the slot's connections without a word on their sockets."""
+        """In a run's child: forget the slot's connections without a word on their sockets, and what slots share."""
         self.session.forget()
+        board.close()
         for connection in connections.all(initialized_only=True):
             connection.connection = None
 
