@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Final, NoReturn, Protocol
 
+from jobsched import wishes
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
 from jobsched.environment import environment
@@ -59,7 +60,10 @@ class Context:
     @cached_property
     def env(self) -> dict[str, str]:
         """The environment for programs: an allowlist, the job's own, and what identifies the run."""
-        return environment(self.work, os.environ)
+        env = environment(self.work, os.environ)
+        if self.workspace is not None:
+            env[wishes.VARIABLE] = str(wishes.file_beside(self.workspace))
+        return env
 
     def plan(self, names: Sequence[str]) -> None:
         """Announce all sections, so that those never reached are reported as not run."""

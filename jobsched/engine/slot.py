@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from jobsched import registry
+from jobsched import registry, wishes
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.outcomes import Assignment, Outcome, Report, Verdict
 from jobsched.engine.attempt import Attempt, ShimDied
@@ -77,7 +78,7 @@ class Slot:
         attempt = Attempt(assignment, watch, bell=self._bell, deadline=deadline)
         try:
             self._start(attempt, folder)
-            return attempt.supervise()
+            return _as_it_wished(attempt.supervise(), folder)
         except ShimDied:
             self._end_shim(folder)
             return attempt.report_of_shim_death()
@@ -123,3 +124,9 @@ class Slot:
             shim.end()
         if folder is not None:
             workspace.remove(str(folder))
+
+
+def _as_it_wished(report: Report, folder: Path | None) -> Report:
+    if folder is None:
+        return report
+    return replace(report, outcome=wishes.heeded(report.outcome, wishes.file_beside(folder)))

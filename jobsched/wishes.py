@@ -1,0 +1,79 @@
+"""What a command asks for in the file that `JOBSCHED_RETRY` names: when it is to be tried again, or that it is not.
+
+A line with `never`, a duration such as `90s`, or a moment with its offset such as `2026-12-01T03:00:00Z`. The last
+line counts, so that what a later step writes does.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from jobsched.domain import durations
+from jobsched.domain.errors import InvalidInput
+from jobsched.domain.outcomes import Outcome, Verdict
+
+VARIABLE: Final = "JOBSCHED_RETRY"
+_NEVER: Final = "never"
+_MOST: Final = 4096
+"""Bytes that are read: it is the work's file, and may hold anything."""
+
+
+def file_beside(folder: Path) -> Path:
+    """Return where an attempt that works in `folder` writes its wish. It outlives the folder."""
+    return folder.with_name(f"{folder.name}.retry")
+
+
+def heeded(outcome: Outcome, file: Path) -> Outcome:
+    """Return the outcome with what the work asked for, if it failed; remove the file."""
+    wish = _taken(file)
+    if wish is None or outcome.verdict not in (Verdict.FAILED, Verdict.TIMED_OUT):
+        return outcome
+    try:
+        seconds = _seconds(wish)
+    except ValueError as error:
+        return replace(outcome, reason=f"{outcome.reason}; what it wrote to ${VARIABLE} is not heeded: {error}")
+    if seconds is None:
+        return replace(outcome, no_retry=True)
+    return replace(outcome, retry_after_seconds=seconds)
+
+
+def _taken(file: Path) -> str | None:
+    """Return the last line of a plain file and remove it. Neither a link is followed nor a pipe waited for."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        plain = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        text = os.read(descriptor, _MOST).decode("utf-8", "replace") if plain else ""
+    finally:
+        os.close(descriptor)
+        with suppress(OSError):  # a folder, say; it goes with the slot's own
+            file.unlink()
+    lines = text.split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), None)
+
+
+def _seconds(wish: str) -> float | None:
+    """Return how long to wait, or None for a work that is not to be tried again. Raises ValueError."""
+    if wish.lower() == _NEVER:
+        return None
+    try:
+        moment = datetime.fromisoformat(wish)
+    except ValueError:
+        pass
+    else:
+        if moment.tzinfo is not None:
+            return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    try:
+        return durations.parse(wish).total_seconds()
+    except InvalidInput:
+        raise ValueError(
+            f"{wish!r:.80} is none of `never`, a duration such as 90s, and a moment such as 2026-12-01T03:00:00Z"
+        ) from None
