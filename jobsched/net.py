@@ -190,7 +190,8 @@ def fetch(
                 target, sent = _redirected(target, location, sent, method)
         raise RequestFailed(f"{shown} redirected more than {_MOST_REDIRECTS} times")
     except (HTTPError, OSError, UnicodeError, ValueError) as error:
-        if deadline.expired:
+        # The socket's own limit may come a moment before the watch.
+        if deadline.expired or time.monotonic() >= deadline.until:
             raise RequestFailed(f"{shown} took longer than {timeout_seconds:g} s") from None
         raise RequestFailed(f"{shown} gave no answer: {_cause(error)}") from error
     finally:

@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
+from amqp.exceptions import NotFound
 from django_celery_beat.models import ClockedSchedule, PeriodicTask
+from kombu import Connection
 
 from tests.chaos.stage import Stage
+
+_QUEUE: Final = "default"
+_SETTLED_SECONDS: Final = 10.0
 
 
 class PlainTasks:
@@ -51,8 +58,14 @@ class PlainTasks:
         if unsent:
             return False
         before = sum(self._done().values())
-        time.sleep(5)
-        return sum(self._done().values()) == before
+        time.sleep(_SETTLED_SECONDS)
+        return sum(self._done().values()) == before and not self._waiting_in_broker()
+
+    def _waiting_in_broker(self) -> bool:
+        """Tell whether RabbitMQ holds messages: workers may take their time to come back to it."""
+        with Connection(self._stage.broker_url) as connection, suppress(NotFound):
+            return bool(connection.default_channel.queue_declare(_QUEUE, passive=True).message_count)
+        return False
 
     def _done(self) -> Counter[str]:
         return Counter(self._file.read_text().split()) if self._file.exists() else Counter()

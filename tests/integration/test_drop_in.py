@@ -342,7 +342,7 @@ def due(row: Callable[..., PeriodicTask]) -> Callable[..., PeriodicTask]:
 def test_what_the_broker_does_not_take_stays_due(
     shop: Shop, wire: Wire, due: Callable[..., PeriodicTask], trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(messages, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("jobs.messages.channels.PATIENCE_SECONDS", 0.5)
     former, task = due(), due()
     PeriodicTask.objects.filter(pk=task.pk).update(task="shop.routed")
     messages.send_many([message_of(former)])

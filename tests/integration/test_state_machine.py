@@ -66,10 +66,14 @@ def machine(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     definitions.apply(MANIFEST, filename="machine.yaml", actor="ada")
     scheduling.refresh_edited()
     hints: list[Mapping[str, int]] = []
+
     # Whether and when a hint arrives is the machine's to say.
-    monkeypatch.setattr(
-        messages, "hint", lambda waiting: hints.append(dict(waiting)) if any(waiting.values()) else None
-    )
+    def keep(waiting: Mapping[str, int]) -> None:
+        if any(waiting.values()):
+            hints.append(dict(waiting))
+
+    monkeypatch.setattr(messages, "hint", keep)
+    monkeypatch.setattr("jobs.messages.hints.hint", keep)  # those that wait for a commit
     monkeypatch.setattr(messages, "look", lambda: None)
     made: list[MachineSlot] = []
 

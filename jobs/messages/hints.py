@@ -1,0 +1,134 @@
+"""Hints to workers, and the word to look at the database.
+
+A hint says "queue Q has work" and nothing more. Losing one costs a second at most: the sweep sends another.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, cast
+from uuid import uuid4
+
+import amqp
+from celery import current_app
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+from jobs.conf import WORK_TASK
+from jobs.messages import channels
+from jobs.messages.channels import BROKER_ERRORS, SHORT_PATIENCE_SECONDS
+
+logger = logging.getLogger(__name__)
+
+HINTS_AT_ONCE: Final = 16
+"""More hints than a queue has idle slots are waste: a slot goes on until its queue is empty."""
+HINT_LIFETIME_SECONDS: Final = 10
+"""RabbitMQ drops a hint that nobody took by then, so that hints to busy workers do not pile up."""
+QUIET_SECONDS: Final = 2.0
+"""How long hints are not even tried after one failed: neither beat nor a web request waits for a dead broker twice."""
+
+
+@dataclass(slots=True)
+class _Quiet:
+    until: float = 0.0
+
+
+_quiet = _Quiet()
+
+
+def hint(waiting: Mapping[str, int]) -> bool:
+    """Tell workers which queues have work, given how many runs each holds. Return whether the broker took it.
+
+    Takes no longer than `SHORT_PATIENCE_SECONDS`, whatever the broker does.
+    """
+    if time.monotonic() < _quiet.until:
+        return False
+    hints = {queue: min(runs, HINTS_AT_ONCE) for queue, runs in waiting.items() if runs > 0}
+    try:
+        if hints:
+            _send_hints(hints)
+    except BROKER_ERRORS as error:
+        _quiet.until = time.monotonic() + QUIET_SECONDS
+        logger.warning("hint not sent: broker unreachable, the sweep will repeat it error=%s", error)
+        return False
+    return True
+
+
+def _send_hints(hints: Mapping[str, int]) -> None:
+    """Make one message a queue and send copies of it: a beat that fires thousands has no time to make each anew.
+
+    Nobody waits for each to be confirmed, as closing the channel waits for all.
+    """
+    with channels.lend(SHORT_PATIENCE_SECONDS) as channel:
+        producer = current_app.amqp.Producer(channel, auto_declare=False)
+        for queue, count in hints.items():
+            if not isinstance(channel, amqp.Channel):
+                for _ in range(count):
+                    _publish_hint(queue, producer)
+                continue
+            made: list[tuple[amqp.Message, dict[str, Any]]] = []
+            cast(Any, channel).basic_publish = partial(_keep, made)
+            _publish_hint(queue, producer)
+            for message, options in made:
+                for _ in range(count):
+                    amqp.Channel.basic_publish(channel, _copy(message), **options)
+
+
+def _keep(made: list[tuple[amqp.Message, dict[str, Any]]], message: amqp.Message, **options: Any) -> None:
+    made.append((message, {name: options[name] for name in ("exchange", "routing_key")}))
+
+
+def _copy(message: amqp.Message) -> amqp.Message:
+    """Return the same message as one of its own: tasks are told apart by their ids."""
+    properties, own = dict(message.properties), str(uuid4())
+    properties["application_headers"] = {**properties["application_headers"], "id": own, "root_id": own}
+    return amqp.Message(message.body, **{**properties, "correlation_id": own})
+
+
+def _publish_hint(queue: str, producer: Any) -> None:
+    current_app.send_task(
+        WORK_TASK,
+        args=[queue],
+        queue=queue,
+        producer=producer,
+        expiration=HINT_LIFETIME_SECONDS,
+        delivery_mode="transient",  # worth less than a write to disk
+        retry=False,
+        ignore_result=True,
+    )
+
+
+def hint_on_commit(waiting: Mapping[str, int]) -> None:
+    """Send hints once the current transaction has committed; at once when there is none."""
+    transaction.on_commit(partial(hint, dict(waiting)), robust=True)
+
+
+def look() -> None:
+    """Make every worker that hears it look at the database now, e.g. for a cancel. Heartbeats do so anyway.
+
+    Takes no longer than `SHORT_PATIENCE_SECONDS`, whatever the broker does.
+    """
+    try:
+        if time.monotonic() < _quiet.until:
+            raise OperationalError("it was away a moment ago")
+        with channels.lend(SHORT_PATIENCE_SECONDS) as channel:
+            _broadcast("jobs_look", channel)
+    except BROKER_ERRORS as error:
+        _quiet.until = max(_quiet.until, time.monotonic() + QUIET_SECONDS)
+        logger.warning("workers not told to look, their heartbeats will find it error=%s", error)
+
+
+def _broadcast(command: str, channel: Any) -> None:
+    """Do what Celery's `control.broadcast` does, which would try for ever."""
+    mailbox = cast(Any, current_app.control).mailbox
+    current_app.amqp.Producer(channel, auto_declare=False).publish(
+        {"method": command, "arguments": {}, "destination": None, "pattern": None, "matcher": None},
+        exchange=mailbox.exchange.name,
+        declare=[mailbox.exchange],
+        headers={"clock": mailbox.clock.forward(), "expires": 0},
+        serializer=mailbox.serializer,
+    )
