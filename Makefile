@@ -19,7 +19,7 @@ LOCAL_ARGS = $(if $(BROKER),--broker $(BROKER)) $(ARGS)
 PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quiet --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe
 
-.PHONY: help demo up down test test-zones check bench bench-beat bench-heartbeats chaos format format-check lint types contracts lock install
+.PHONY: help demo up down test test-lane-1 test-lane-2 test-zones check bench bench-beat bench-heartbeats chaos format format-check lint types contracts lock install
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,9 +33,19 @@ up: $(VENV)/.local ## Run the whole stack in the foreground until Ctrl-C (BROKER
 down: $(VENV)/.local ## Stop the stack that `make up` runs in another terminal
 	@exec $(PY) -m jobsched.local down $(ARGS)
 
+# Two lanes side by side, each with servers of its own: most tests wait for something to start or to expire.
 test: $(VENV)/.dev ## Run all tests against a real PostgreSQL and RabbitMQ (TESTS=tests/unit)
 	@tools/need-for-tests rabbitmq-server chromium faketime pgbouncer
+ifeq ($(TESTS),)
+	@$(MAKE) -j2 --output-sync=line test-lane-1 test-lane-2
+else
 	@exec $(LOCAL) exec -- $(PY) -m pytest $(TESTS) $(ARGS)
+endif
+
+test-lane-1: TESTS = tests/acceptance tests/chaos
+test-lane-2: TESTS = tests/unit tests/integration tests/conformance
+test-lane-1 test-lane-2: $(VENV)/.dev
+	@unset MAKEFLAGS MFLAGS; exec $(LOCAL) exec -- $(PY) -m pytest $(TESTS) $(ARGS)
 
 test-zones: $(VENV)/.dev ## Hold the calendar against a walk over every minute, in every time zone
 	@$(NO_SERVERS) ZONES=all $(PY) -m pytest tests/unit/domain/test_zones.py -s $(ARGS)
