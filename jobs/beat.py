@@ -6,6 +6,7 @@ Any number of beats may run. None leads: each tick looks for due rows that no ot
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from django.db import (
     OperationalError,
     close_old_connections,
     connection,
+    connections,
 )
 
 from jobs import messages
@@ -44,6 +46,11 @@ BATCHES_AT_ONCE = 10
 """Before a beat looks at anything else."""
 
 
+class _Rehearsed(threading.local):
+    on: object = None
+    """The connection of this thread that has fired nothing already."""
+
+
 class JobScheduler(Scheduler):
     """Serves every django-celery-beat PeriodicTask. Set it with `celery beat -S jobs.beat:JobScheduler`."""
 
@@ -56,6 +63,7 @@ class JobScheduler(Scheduler):
         self._shown_at = float("-inf")
         self._failed = False
         self._second = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fire")
+        self._rehearsed = _Rehearsed()
 
     def setup_schedule(self) -> None:
         """Nothing is loaded: the rows stay in the database, however many there are."""
@@ -69,15 +77,18 @@ class JobScheduler(Scheduler):
         self._failed = False
         if not self._configured:
             self._configured = self._try(self._install) is not None
+        asked_at = time.monotonic()
         agenda = self._try(scheduling.agenda)
         handled = agenda is not None and self._do(agenda)
         if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = time.monotonic()
             self._try(recovery.sweep)
+            if agenda is not None and not handled:
+                self._try(self._rehearse)
             self._show_health()
         if handled:
             return 0.0
-        return self._pause(agenda)
+        return self._pause(agenda, time.monotonic() - asked_at)
 
     def _show_health(self) -> None:
         path = conf().beat_health_file
@@ -111,6 +122,27 @@ class JobScheduler(Scheduler):
         """Tell whether workers have had a lease's time since an outage: to renew theirs, and to record results that
         they kept meanwhile."""
         return time.monotonic() - self._away_at >= conf().lease.total_seconds()
+
+    def _rehearse(self) -> bool:
+        """Let the connections of both threads be ready for a rush: on a new one, all is slow that is done first."""
+        other = self._second.submit(self._rehearse_here)
+        try:
+            self._rehearse_here()
+        finally:
+            other.result()
+        return True
+
+    def _rehearse_here(self) -> None:
+        close_old_connections()
+        known = connection.connection is not None and connection.connection is self._rehearsed.on
+        if known or connection.settings_dict["CONN_MAX_AGE"] == 0:  # else none would outlive the next tick
+            return
+        try:
+            scheduling.rehearse()
+        except DatabaseError:
+            connection.close()
+            raise
+        self._rehearsed.on = connection.connection
 
     def _rush(self) -> int:
         """Fire many batches in two threads: the database works for one of them while the other reckons."""
@@ -154,17 +186,20 @@ class JobScheduler(Scheduler):
         self._failed = True
         return None
 
-    def _pause(self, agenda: Agenda | None) -> float:
+    def _pause(self, agenda: Agenda | None, since: float) -> float:
+        """Return how long to wait. The agenda was made `since` seconds ago."""
         if agenda is None or agenda.seconds_to_next is None or self._failed:
             return self._idle_seconds
-        wait = max(agenda.seconds_to_next, SHORTEST_SECONDS) if agenda.seconds_to_next > 0 else BREATH_SECONDS
-        return min(wait, self._idle_seconds)
+        if agenda.seconds_to_next <= 0:
+            return BREATH_SECONDS
+        return min(max(agenda.seconds_to_next - since, SHORTEST_SECONDS), self._idle_seconds)
 
     def sync(self) -> None:
         """Nothing is held back: each tick commits what it did."""
 
     def close(self) -> None:
         """Called when beat stops."""
+        self._second.submit(connections.close_all)
         self._second.shutdown()
         connection.close()
 

@@ -25,7 +25,8 @@ logger = logging.getLogger(__name__)
 Crontabs = tuple[str, str, str, str, str, str]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+# Not frozen: a rush makes thousands, and to freeze one takes longer than to make it.
+@dataclass(kw_only=True, slots=True)
 class Rule:
     """When a PeriodicTask fires. Exactly one of the first five is set.
 

@@ -21,7 +21,7 @@ from jobs.store.session import django_connection, short_transaction, still_here
 from jobsched.domain.states import State
 from jobsched.domain.timetables import Every
 
-__all__ = ["Agenda", "Fires", "Skip", "agenda", "due", "fire_due", "refresh_edited", "send_due"]
+__all__ = ["Agenda", "Fires", "Skip", "agenda", "due", "fire_due", "refresh_edited", "rehearse", "send_due"]
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,8 @@ def fire_due(*, limit: int = BATCH) -> int:
 
     Return how many schedules fired. No broker is needed.
     """
-    with short_transaction(wait_for_disk=False):  # undone by a crash, they are due again; claims wait for the disk
+    # Undone by a crash, they are due again; claims wait for the disk.
+    with short_transaction(wait_for_disk=False, plan_anew=False):
         entries = schedules.lock_due_jobs(django_connection, limit=limit)
         if not entries:
             return 0
@@ -114,6 +115,13 @@ def fire_due(*, limit: int = BATCH) -> int:
     if plans:
         logger.info("fired schedules=%d runs=%d", len(plans), sum(len(fires.fire) for _, fires in plans))
     return len(plans)
+
+
+def rehearse() -> None:
+    """Fire nothing, so that this thread's connection has its plans made and its caches filled when there is a rush."""
+    with short_transaction(wait_for_disk=False, plan_anew=False):
+        schedules.rehearse(django_connection)
+        births.rehearse(django_connection)
 
 
 def _undisputed(entries: list[Entry]) -> list[Entry]:

@@ -6,13 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
-from jobs.store.session import Execute
+from jobs.store.session import Execute, array
 from jobsched.domain.states import State
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+# Not frozen: a rush makes thousands, and to freeze one takes longer than to make it.
+@dataclass(kw_only=True, slots=True)
 class Birth:
     """A run to be made: of a job as it stands now, or of one of its definitions.
 
@@ -136,12 +138,19 @@ def create(execute: Execute, births: Sequence[Birth]) -> list[Born]:
     ]
 
 
-_LEFT_OUT: dict[str, Any] = {"trigger": "schedule", "requested_by": ""}
+def rehearse(execute: Execute) -> None:
+    """Make no runs, so that the statement that makes them is planned."""
+    execute(_CREATE, dict.fromkeys(Birth.__slots__))
 
 
-def _column(name: str, births: Sequence[Birth]) -> list[Any] | None:
-    values = [getattr(birth, name) for birth in births]
-    without = _LEFT_OUT.get(name)
-    if all(value is None or value == without for value in values):
+_LEFT_OUT = {"trigger": "schedule", "requested_by": ""}
+_OF_TEXT = {"trigger", "requested_by", "params", "skip_reason", "lane"}
+
+
+def _column(name: str, births: Sequence[Birth]) -> str | list[str | None] | None:
+    values = list(map(attrgetter(name), births))
+    if name == "params":
+        values = [None if value is None else json.dumps(value) for value in values]
+    if set(values) <= {None, _LEFT_OUT.get(name)}:
         return None
-    return [None if value is None else json.dumps(value) for value in values] if name == "params" else values
+    return values if name in _OF_TEXT else array(values)

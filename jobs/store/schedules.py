@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jobs.rules import Rule
-from jobs.store.session import Execute
+from jobs.store.session import Execute, array
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +30,8 @@ class Message:
     """The database's clock: an expiry counts from it, whatever the clock of this host says."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+# Not frozen: a rush makes thousands, and to freeze one takes longer than to make it.
+@dataclass(kw_only=True, slots=True)
 class Entry:
     """One schedule, locked until the end of the transaction. `now` is the database's clock."""
 
@@ -177,35 +178,44 @@ def _message(row: Sequence[Any]) -> Message:
     )
 
 
+_ADVANCE = """
+WITH i AS MATERIALIZED (
+    SELECT * FROM unnest(
+        %(ids)s::bigint[], %(cursors)s::timestamptz[], %(nexts)s::timestamptz[], %(fired)s::int[],
+        %(finished)s::boolean[]) AS i(id, cursor, next_fire_at, fired, finished)
+), counted AS (
+    UPDATE django_celery_beat_periodictask t SET
+        last_run_at = least(i.cursor, clock_timestamp()),
+        total_run_count = CASE WHEN i.finished THEN 0 ELSE t.total_run_count + i.fired END,
+        enabled = t.enabled AND NOT i.finished
+    FROM i WHERE t.id = ANY(%(ids)s::bigint[]) AND t.id = i.id AND (i.fired > 0 OR i.finished)
+)
+UPDATE jobs_schedule s SET cursor = i.cursor, next_fire_at = i.next_fire_at, stale = false,
+    held_why = CASE WHEN s.paused OR s.switched_off THEN s.held_why ELSE '' END
+FROM i WHERE s.periodic_task_id = ANY(%(ids)s::bigint[]) AND s.periodic_task_id = i.id
+"""
+
+
 def advance(execute: Execute, advances: Sequence[Advance]) -> None:
     """Write down how far locked schedules are accounted for, and keep django-celery-beat's own columns true."""
     if not advances:
         return
     execute(
-        """
-        WITH i AS MATERIALIZED (
-            SELECT * FROM unnest(
-                %(ids)s::bigint[], %(cursors)s::timestamptz[], %(nexts)s::timestamptz[], %(fired)s::int[],
-                %(finished)s::boolean[]) AS i(id, cursor, next_fire_at, fired, finished)
-        ), counted AS (
-            UPDATE django_celery_beat_periodictask t SET
-                last_run_at = least(i.cursor, clock_timestamp()),
-                total_run_count = CASE WHEN i.finished THEN 0 ELSE t.total_run_count + i.fired END,
-                enabled = t.enabled AND NOT i.finished
-            FROM i WHERE t.id = ANY(%(ids)s::bigint[]) AND t.id = i.id AND (i.fired > 0 OR i.finished)
-        )
-        UPDATE jobs_schedule s SET cursor = i.cursor, next_fire_at = i.next_fire_at, stale = false,
-            held_why = CASE WHEN s.paused OR s.switched_off THEN s.held_why ELSE '' END
-        FROM i WHERE s.periodic_task_id = ANY(%(ids)s::bigint[]) AND s.periodic_task_id = i.id
-        """,
+        _ADVANCE,
         {
-            "ids": [a.id for a in advances],
-            "cursors": [a.cursor for a in advances],
-            "nexts": [a.next_fire_at for a in advances],
-            "fired": [a.fired for a in advances],
-            "finished": [a.finished for a in advances],
+            "ids": array(a.id for a in advances),
+            "cursors": array(a.cursor for a in advances),
+            "nexts": array(a.next_fire_at for a in advances),
+            "fired": array(a.fired for a in advances),
+            "finished": array(a.finished for a in advances),
         },
     )
+
+
+def rehearse(execute: Execute) -> None:
+    """Lock and advance nothing, so that the statements which do are planned."""
+    lock_due_jobs(execute, limit=0)
+    execute(_ADVANCE, dict.fromkeys(("ids", "cursors", "nexts", "fired", "finished")))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

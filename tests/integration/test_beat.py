@@ -6,14 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from types import ModuleType
 
 import pytest
 from celery import current_app
-from django.db import OperationalError
+from django.db import OperationalError, connection, connections
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
@@ -22,14 +22,16 @@ from jobs.beat import JobScheduler
 from jobs.conf import conf
 from jobs.models import Job, Run, Schedule
 from jobs.services import scheduling
-from jobs.store.session import Session
+from jobs.store.session import Session, django_connection
 from tests.integration.conftest import claim_next
 from tests.processes import wait_for
 
 
 @pytest.fixture
-def scheduler(transactional_db: None) -> JobScheduler:
-    return JobScheduler(current_app, lazy=True)
+def scheduler(transactional_db: None) -> Iterator[JobScheduler]:
+    scheduler = JobScheduler(current_app, lazy=True)
+    yield scheduler
+    scheduler.close()
 
 
 def set_lease(monkeypatch: pytest.MonkeyPatch, module: ModuleType, lease: timedelta) -> None:
@@ -114,3 +116,28 @@ def test_a_beat_that_cannot_do_what_is_due_does_not_spin(
     monkeypatch.setattr(scheduling, "send_due", unreachable)
 
     assert scheduler.tick() >= 0.5
+
+
+def planned() -> set[str]:
+    """Return the tables that statements which this thread's connection has plans of write to or lock."""
+    rows = django_connection("SELECT statement FROM pg_prepared_statements WHERE generic_plans > 0", {})
+    tables = ("INTO jobs_run", "UPDATE django_celery_beat_periodictask", "NO KEY UPDATE OF t, s")
+    return {table for table in tables if any(table in statement for (statement,) in rows)}
+
+
+def test_both_connections_have_their_plans_before_the_first_rush_and_again_after_they_were_lost(
+    scheduler: JobScheduler,
+) -> None:
+    def both_planned() -> tuple[int, int]:
+        return len(planned()), len(scheduler._second.submit(planned).result())
+
+    scheduler.tick()
+    assert both_planned() == (3, 3)
+
+    connection.close()
+    scheduler._second.submit(connections.close_all).result()
+    assert both_planned() == (0, 0)
+    scheduler._swept_at = 0.0
+    scheduler.tick()
+    assert both_planned() == (3, 3)
+    assert not Run.objects.exists()
