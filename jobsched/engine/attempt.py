@@ -86,8 +86,7 @@ class Attempt:
         now = time.monotonic()
         limit = self._work.limit_seconds
         self._limit_at = float("inf") if limit is None else now + limit
-        # What came before may have taken long on a busy machine, and the lease has been running since the claim.
-        self._beat_at = now + min(self._watch.heartbeat_seconds, max(0.0, self._deadline - now) / 2)
+        self._beat_at = self._next_beat(now)
         self._flush_at = now + _FLUSH_SECONDS
 
     def close(self) -> None:
@@ -242,14 +241,18 @@ class Attempt:
         except Unavailable:
             self._beat_at = time.monotonic() + _RETRY_SECONDS
             return
-        self._beat_at = time.monotonic() + self._watch.heartbeat_seconds
         if pulse.lost:
             self._lose(reasons.LEASE_LOST)
             return
         self._deadline = pulse.deadline
+        self._beat_at = self._next_beat(time.monotonic())
         self._tell_shim("renew", deadline=pulse.deadline)
         if self._may_end_early and (pulse.cancel_requested or pulse.stopping):
             self._end_early(Verdict.CANCELLED if pulse.cancel_requested else Verdict.HANDED_BACK)
+
+    def _next_beat(self, now: float) -> float:
+        """The lease may have run for a while: since a claim on a busy machine, or since another slot renewed it."""
+        return now + min(self._watch.heartbeat_seconds, max(0.0, self._deadline - now) / 2)
 
     def _flush(self) -> None:
         if self._clip.head_length > self._flushed:

@@ -120,6 +120,21 @@ def test_who_looks_because_of_a_message_asks_the_database(watches: Watches) -> N
     assert second.heartbeat().cancel_requested
 
 
+def test_a_look_that_the_database_did_not_answer_is_taken_again(
+    watches: Watches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = watches(2)
+    control.cancel(django_connection, [second._claim.run_id], actor="ada")
+    worker.look()
+    assert [second.nudged(), second.nudged()] == [True, False], "or it would be asked for in every turn of the loop"
+    with monkeypatch.context() as away:
+        without_database(second, away)
+        with pytest.raises(Unavailable):
+            second.heartbeat()
+    first.heartbeat()
+    assert second.heartbeat().cancel_requested
+
+
 def test_an_attempt_that_has_ended_is_renewed_by_nobody(watches: Watches) -> None:
     first, second = watches(2)
     [before] = leases(second)

@@ -78,6 +78,14 @@ def test_a_lease_that_has_run_for_long_before_the_work_begins_is_renewed_in_time
     assert watch.beats == 1
 
 
+def test_a_lease_that_is_found_half_over_is_looked_at_again_in_time(slot: Slot) -> None:
+    """Another slot renewed it, some time ago."""
+    watch = ScriptedWatch(heartbeat_seconds=10.0, lease_seconds=1.5)
+    report = slot.perform(shell("sleep 5; echo done"), watch, deadline=time.monotonic() + 2.0)
+    assert report.outcome.verdict is Verdict.SUCCEEDED
+    assert watch.beats >= 3
+
+
 @pytest.mark.parametrize(
     ("answer", "verdict", "reason"),
     [

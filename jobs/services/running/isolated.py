@@ -115,9 +115,9 @@ class ClaimWatch:
         """Tell whether there is reason to ask the database before the next heartbeat is due."""
         self._place.alive()
         before, self._looks = self._looks, worker.looks()
-        if self._place.called() or before != self._looks or self._hands_back():
-            self._hurried = True
-        return self._hurried
+        news = self._place.called() or before != self._looks or self._hands_back()
+        self._hurried = self._hurried or news  # until the database has answered
+        return news
 
     def _hands_back(self) -> bool:
         """What must not be repeated is not handed back once it has begun: a stopping worker waits for its end."""
