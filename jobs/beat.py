@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from celery.beat import Scheduler
@@ -199,7 +200,8 @@ class JobScheduler(Scheduler):
 
     def close(self) -> None:
         """Called when beat stops."""
-        self._second.submit(connections.close_all)
+        with suppress(RuntimeError):  # Celery closes twice, and then there is no second thread any more
+            self._second.submit(connections.close_all)
         self._second.shutdown()
         connection.close()
 

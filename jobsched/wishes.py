@@ -21,7 +21,7 @@ from jobsched.domain.outcomes import Outcome, Verdict
 VARIABLE: Final = "JOBSCHED_RETRY"
 _NEVER: Final = "never"
 _MOST: Final = 4096
-"""Bytes that are read: it is the work's file, and may hold anything."""
+"""Bytes that are read of its end: it is the work's file, and may hold anything."""
 
 
 def file_beside(folder: Path) -> Path:
@@ -43,21 +43,33 @@ def heeded(outcome: Outcome, file: Path) -> Outcome:
     return replace(outcome, retry_after_seconds=seconds)
 
 
+def forget(file: Path) -> None:
+    """Remove the file, whatever it is. A folder goes with the slot's own."""
+    with suppress(OSError):
+        file.unlink()
+
+
 def _taken(file: Path) -> str | None:
     """Return the last line of a plain file and remove it. Neither a link is followed nor a pipe waited for."""
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        text = _end_of(file)
     except OSError:
-        return None
+        text = ""
+    finally:
+        forget(file)
+    return next((line.strip() for line in reversed(text.split("\n")) if line.strip()), None)
+
+
+def _end_of(file: Path) -> str:
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        plain = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        text = os.read(descriptor, _MOST).decode("utf-8", "replace") if plain else ""
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            return ""
+        os.lseek(descriptor, max(0, about.st_size - _MOST), os.SEEK_SET)
+        return os.read(descriptor, _MOST).decode("utf-8", "replace")
     finally:
         os.close(descriptor)
-        with suppress(OSError):  # a folder, say; it goes with the slot's own
-            file.unlink()
-    lines = text.split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), None)
 
 
 def _seconds(wish: str) -> float | None:

@@ -282,7 +282,7 @@ _HEARTBEAT = """
 UPDATE jobs_run r SET lease_until = clock_timestamp() + %(lease)s
 WHERE r.id = %(id)s AND r.attempt = %(attempt)s AND r.claim_token = %(token)s
     AND r.state = 'running' AND r.lease_until > clock_timestamp()
-RETURNING r.id, r.cancel_requested_at IS NOT NULL, set_config('synchronous_commit', 'off', true)
+RETURNING r.id, r.attempt, r.cancel_requested_at IS NOT NULL, set_config('synchronous_commit', 'off', true)
 """
 
 # Rows that somebody is changing are passed over: who holds several must not wait for one of them.
@@ -295,12 +295,15 @@ WITH held AS (
 )
 UPDATE jobs_run r SET lease_until = clock_timestamp() + %(lease)s
 WHERE r.id = ANY(ARRAY(SELECT id FROM held))
-RETURNING r.id, r.cancel_requested_at IS NOT NULL, set_config('synchronous_commit', 'off', true)
+RETURNING r.id, r.attempt, r.cancel_requested_at IS NOT NULL, set_config('synchronous_commit', 'off', true)
 """
 
 
 class Held(Protocol):
-    """What tells that one holds a run: which attempt of it, and the claim's token."""
+    """What tells that one holds a run: which attempt of it, and the claim's token.
+
+    Two slots of one worker may hold attempts of the same run, of which one is lost and does not know it yet.
+    """
 
     @property
     def run_id(self) -> int: ...
@@ -310,8 +313,8 @@ class Held(Protocol):
     def token(self) -> UUID: ...
 
 
-def heartbeat(execute: Execute, claims: Sequence[Held], *, lease: timedelta) -> dict[int, bool]:
-    """Renew the leases of claims that still stand. Return, for each of those, whether its cancel was requested.
+def heartbeat(execute: Execute, claims: Sequence[Held], *, lease: timedelta) -> dict[tuple[int, int], bool]:
+    """Renew the leases of claims that still stand. Return whether the cancel of each was requested, by run and attempt.
 
     A single claim that is missing from the answer is lost: its lease ran out or another attempt holds the run. One of
     several may also have been passed over because its run was being changed; ask for it alone to know.
@@ -329,7 +332,7 @@ def heartbeat(execute: Execute, claims: Sequence[Held], *, lease: timedelta) -> 
                 "tokens": [claim.token for claim in claims],
             },
         )
-    return {id: cancelled for id, cancelled, _ in rows}
+    return {(id, attempt): cancelled for id, attempt, cancelled, _ in rows}
 
 
 def append_output(execute: Execute, claim: Claim, *, start: int, data: bytes) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol, cast
 
 import psycopg
-from django.db import connection, transaction
+from django.db import NotSupportedError, connection, transaction
 from psycopg.abc import Loader
 from psycopg.pq import Format
 
@@ -23,7 +23,7 @@ Row = tuple[Any, ...]
 _LOAD_MOMENT = cast(type[Loader], psycopg.adapters.get_loader(psycopg.adapters.types["timestamptz"].oid, Format.TEXT))
 
 _ONLY_IF_ASKED = 2**31
-"""So many times a statement may run before psycopg prepares it unasked: Django's own are left as they are."""
+"""So many times a statement may run before psycopg prepares it unasked."""
 
 _AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
 """The last after a fail-over: what was the primary cannot be written to any more, another can."""
@@ -45,13 +45,28 @@ def django_connection(sql: str, params: Mapping[str, Any]) -> list[Row]:
     Raises Django's own database errors. The statement is prepared by the server where that is allowed: planning
     these anew costs more than running them, and Django's cursors never prepare.
     """
+    try:
+        return _on_django(sql, params, prepare=conf().prepared_statements)
+    except NotSupportedError:
+        # A migration has changed what a prepared statement returns. In a transaction only its end helps.
+        if connection.in_atomic_block:
+            raise
+        connection.close()
+        return _on_django(sql, params, prepare=False)
+
+
+def _on_django(sql: str, params: Mapping[str, Any], *, prepare: bool) -> list[Row]:
     connection.ensure_connection()
-    opened, prepare = connection.connection, conf().prepared_statements
-    if prepare and opened.prepare_threshold is None:  # so Django leaves it, and then nothing is ever prepared
-        opened.prepare_threshold = _ONLY_IF_ASKED
+    opened = connection.connection
     with connection.wrap_database_errors, psycopg.Cursor(opened) as cursor:
         cursor.adapters.register_loader("timestamptz", _LOAD_MOMENT)
-        cursor.execute(sql, params, prepare=prepare)
+        before = opened.prepare_threshold
+        # Django leaves it at None, and then nothing is prepared even if asked; psycopg would keep what Django sends.
+        opened.prepare_threshold = _ONLY_IF_ASKED if prepare else None
+        try:
+            cursor.execute(sql, params, prepare=prepare)
+        finally:
+            opened.prepare_threshold = before
         return cursor.fetchall() if cursor.description else []
 
 
@@ -100,7 +115,9 @@ def short_transaction(
         django_connection(
             "SELECT set_config('idle_in_transaction_session_timeout', %(frozen)s, true), "
             "CASE WHEN %(hasty)s THEN set_config('synchronous_commit', 'off', true) END, "
-            "CASE WHEN %(keep)s THEN set_config('plan_cache_mode', 'force_generic_plan', true) END",
+            # A plan made while the tables were young must not scan them once they are old.
+            "CASE WHEN %(keep)s THEN set_config('plan_cache_mode', 'force_generic_plan', true) END, "
+            "CASE WHEN %(keep)s THEN set_config('enable_seqscan', 'off', true) END",
             {"frozen": f"{frozen_seconds}s", "hasty": not wait_for_disk, "keep": not plan_anew},
         )
         _spoke.at = time.monotonic()
@@ -127,15 +144,22 @@ class Session:
     def __call__(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
         """Run one statement. Raises Refused, and Unavailable when the connection fails: it may have committed."""
         try:
-            if self._connection is None:
-                self._connection = self._open()
-            cursor = self._connection.execute(sql, params)
-            return cursor.fetchall() if cursor.description else []
+            try:
+                return self._run(sql, params)
+            except psycopg.errors.FeatureNotSupported:  # a migration has changed what a prepared statement returns
+                self.close()
+                return self._run(sql, params)
         except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
             raise Refused(f"the database refuses a value: {error.diag.message_primary or error}") from error
         except _AWAY as error:
             self.close()
             raise Unavailable(f"the database cannot be reached: {error}") from error
+
+    def _run(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
+        if self._connection is None:
+            self._connection = self._open()
+        cursor = self._connection.execute(sql, params)
+        return cursor.fetchall() if cursor.description else []
 
     def _open(self) -> psycopg.Connection[Row]:
         wanted = connection.get_connection_params()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
@@ -53,7 +54,9 @@ def _read(value: str | float | timedelta) -> timedelta:
         if re.fullmatch(r"\d{1,12}", text, re.ASCII):
             return _read(int(text))
         if _SYNTAX.fullmatch(text):
-            return sum((int(n) * _UNITS[unit] for n, unit in _PART.findall(text)), timedelta(0))
+            with suppress(OverflowError):
+                return sum((int(n) * _UNITS[unit] for n, unit in _PART.findall(text)), timedelta(0))
+            return LONGEST + _UNITS["d"]  # too long in any case
     raise InvalidInput(f"{value!r} is not a duration; {_EXPECTED}")
 
 

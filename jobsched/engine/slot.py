@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from jobsched import registry, wishes
-from jobsched.domain.errors import InvalidInput
+from jobsched.domain.errors import InvalidInput, Unavailable
 from jobsched.domain.outcomes import Assignment, Outcome, Report, Verdict
 from jobsched.engine.attempt import Attempt, ShimDied
 from jobsched.engine.child import perform
@@ -114,7 +114,10 @@ class Slot:
     def _warm(self) -> Handle:
         if self._shim is None:
             registry.preload()
-            self._shim = launch(self._work)
+            try:
+                self._shim = launch(self._work)
+            except OSError as error:  # no process, or no descriptor, is to be had
+                raise Unavailable(f"no process can be started for runs here: {error.strerror}") from error
         return self._shim
 
     def _end_shim(self, folder: Path | None = None) -> None:
@@ -124,6 +127,7 @@ class Slot:
             shim.end()
         if folder is not None:
             workspace.remove(str(folder))
+            wishes.forget(wishes.file_beside(folder))
 
 
 def _as_it_wished(report: Report, folder: Path | None) -> Report:

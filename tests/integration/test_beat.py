@@ -141,3 +141,10 @@ def test_both_connections_have_their_plans_before_the_first_rush_and_again_after
     scheduler.tick()
     assert both_planned() == (3, 3)
     assert not Run.objects.exists()
+
+
+def test_a_beat_may_be_closed_twice(scheduler: JobScheduler) -> None:
+    """As Celery does when a signal ends it."""
+    scheduler.tick()
+    scheduler.close()
+    scheduler.close()

@@ -149,12 +149,12 @@ def test_a_heartbeat_renews_only_what_stands(session: Session, make_runs: MakeRu
 
     standing = claims.heartbeat(session, [first, second], lease=timedelta(minutes=5))
 
-    assert standing == {alive.pk: False}
+    assert standing == {(alive.pk, 1): False}
     before = expired.lease_until
     expired.refresh_from_db()
     assert expired.lease_until is not None and expired.lease_until != before
     control.cancel(django_connection, [alive.pk], actor="ada")
-    assert claims.heartbeat(session, [first], lease=timedelta(minutes=5)) == {alive.pk: True}
+    assert claims.heartbeat(session, [first], lease=timedelta(minutes=5)) == {(alive.pk, 1): True}
 
 
 def test_heartbeats_stay_hot(session: Session, make_runs: MakeRuns) -> None:

@@ -16,7 +16,7 @@ from django.db import connection
 
 from config.database import Patience, database
 from jobs.models import Run
-from jobs.store.session import Session
+from jobs.store.session import Session, django_connection
 from jobsched.domain.errors import Unavailable
 from tests.chaos.proxies import Proxy
 from tests.integration.conftest import claim_next
@@ -121,3 +121,30 @@ def test_migrations_are_not_ended_by_the_time_limit(process_env: Mapping[str, st
     assert manage("migrate", "jobs", "0003", "--noinput").returncode == 0
     done = manage("migrate", "--noinput")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_migration_that_changes_what_a_prepared_statement_returns_stops_nobody(
+    transactional_db: None,
+) -> None:
+    statement = "SELECT name FROM jobs_prepared_probe"
+    with connection.cursor() as cursor, closing(Session()) as session:
+        cursor.execute("CREATE TABLE jobs_prepared_probe (name varchar(5))")
+        try:
+            for _ in range(4):
+                assert session(statement, {}) == django_connection(statement, {}) == []
+            cursor.execute("ALTER TABLE jobs_prepared_probe ALTER name TYPE varchar(9)")
+            assert session(statement, {}) == []
+            assert django_connection(statement, {}) == []
+            assert django_connection(statement, {}) == []
+        finally:
+            with connection.cursor() as again:
+                again.execute("DROP TABLE jobs_prepared_probe")
+
+
+def test_what_django_sends_is_not_kept(transactional_db: None) -> None:
+    django_connection("SELECT 1", {})
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT %s", ["x" * 1000])
+    kept = [statement for (statement,) in django_connection("SELECT statement FROM pg_prepared_statements", {})]
+    assert kept
+    assert not any("x" * 1000 in str(key) for key in connection.connection._prepared._counts)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -111,6 +113,23 @@ def test_a_lost_lease_that_another_slot_finds_is_confirmed_by_its_own(watches: W
     assert second.heartbeat().lost
 
 
+def test_the_attempt_that_took_over_does_not_keep_the_lost_one_alive(watches: Watches) -> None:
+    """The lost one may not know it yet: its machine stood still, and its clock with it."""
+    former, successor, third = watches(3)
+    claim = former._claim
+    Run.objects.filter(pk=successor._claim.run_id).update(state="queued", claim_token=None, lease_until=None)
+    Run.objects.filter(pk=claim.run_id).update(attempt=2, claim_token=uuid4())
+    successor._claim = replace(claim, attempt=2, token=Run.objects.get(pk=claim.run_id).claim_token)
+    successor._mine = (claim.run_id, 2)
+    successor._place.post(successor._claim)
+
+    assert not third.heartbeat().lost
+    assert former.nudged()
+    former._hurried = False
+    assert former.heartbeat().lost
+    assert not successor.heartbeat().lost
+
+
 def test_who_looks_because_of_a_message_asks_the_database(watches: Watches) -> None:
     first, second = watches(2)
     first.heartbeat()
@@ -169,5 +188,5 @@ def test_heartbeats_of_several_at_once_never_meet_in_a_deadlock(make_runs: MakeR
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(renew, [held, held[::-1], held[10:] + held[:10]]))
     assert claims.heartbeat(session, held, lease=timedelta(seconds=30)) == dict.fromkeys(
-        (c.run_id for c in held), False
+        ((c.run_id, c.attempt) for c in held), False
     )

@@ -43,14 +43,16 @@ def test_what_one_slot_posts_another_renews_and_the_first_finds_it_there(places:
     assert (posted.run_id, posted.attempt, posted.token) == (7, 3, claim.token)
     assert mine.renewed_at(claim) == 0.0
 
-    other.tell([posted], {7: False}, sent=12.5)
+    other.tell([posted], {(7, 3): False}, sent=12.5)
 
     assert mine.renewed_at(claim) == 12.5
     assert not mine.called()
 
 
-@pytest.mark.parametrize("standing", [{}, {7: True}], ids=["not renewed", "to be cancelled"])
-def test_who_must_ask_the_database_is_called_once(places: list[Place], standing: dict[int, bool]) -> None:
+@pytest.mark.parametrize(
+    "standing", [{}, {(7, 1): True}, {(7, 2): False}], ids=["not renewed", "to be cancelled", "held by another"]
+)
+def test_who_must_ask_the_database_is_called_once(places: list[Place], standing: dict[tuple[int, int], bool]) -> None:
     mine, other, _ = places
     claim = Claim(run_id=7)
     mine.post(claim)
@@ -68,7 +70,7 @@ def test_an_answer_that_came_too_late_is_not_taken_for_that_of_the_next_claim(pl
     following = Claim(run_id=7, attempt=2)
     mine.post(following)
 
-    other.tell(posted, {7: False}, sent=12.5)
+    other.tell(posted, {(7, 1): False}, sent=12.5)
 
     assert mine.renewed_at(following) == 0.0
 
@@ -77,7 +79,7 @@ def test_half_an_answer_is_none(places: list[Place]) -> None:
     mine, other, _ = places
     claim = Claim(run_id=7)
     mine.post(claim)
-    other.tell(list(other.others()), {7: False}, sent=12.5)
+    other.tell(list(other.others()), {(7, 1): False}, sent=12.5)
     start = module._ANSWER_AT + 16
     mine._memory[start : start + 8] = b"\1" * 8
 

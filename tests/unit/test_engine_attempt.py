@@ -233,3 +233,17 @@ def test_workspaces_are_removed_even_if_the_work_locks_them(slot: Slot, tmp_path
     )
     assert not list((tmp_path / "workspaces").glob("slot-*/run-*"))
     assert Path("/etc").is_dir()
+
+
+def test_work_that_no_process_could_even_be_prepared_for_has_not_begun(
+    slot: Slot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "fork", refuse)
+        for attempt in (slot.warm, lambda: slot.perform(shell("true"), ScriptedWatch(), deadline=deadline())):
+            with pytest.raises(Unavailable, match="no process can be started for runs here: Resource temporarily"):
+                attempt()
+    assert slot.perform(shell("true"), ScriptedWatch(), deadline=deadline()).outcome.verdict is Verdict.SUCCEEDED

@@ -73,7 +73,7 @@ def test_what_succeeds_asks_for_nothing(slot: Slot, folder: Path) -> None:
     assert left(folder) == []
 
 
-@pytest.mark.parametrize("wish", ["soon", "2026-12-01T03:00:00", "-5", "\\0377\\0376", "1" * 40])
+@pytest.mark.parametrize("wish", ["soon", "2026-12-01T03:00:00", "-5", "\\0377\\0376", "1" * 40, "999999999d24h"])
 def test_what_makes_no_sense_is_told_and_not_heeded(slot: Slot, wish: str) -> None:
     outcome = perform(slot, f"printf -- '{wish}' >\"$JOBSCHED_RETRY\"; exit 1").outcome
     assert (outcome.verdict, outcome.retry_after_seconds, outcome.no_retry) == (Verdict.FAILED, None, False)
@@ -91,11 +91,12 @@ def test_what_makes_no_sense_is_told_and_not_heeded(slot: Slot, wish: str) -> No
         'ln -s /dev/zero "$JOBSCHED_RETRY"',
     ],
 )
-def test_what_is_no_plain_file_is_neither_waited_for_nor_followed(slot: Slot, trick: str) -> None:
+def test_what_is_no_plain_file_is_neither_waited_for_nor_followed(slot: Slot, folder: Path, trick: str) -> None:
     outcome = perform(slot, f"{trick}; exit 1").outcome
     assert outcome == Outcome(verdict=Verdict.FAILED, reason="exit code 1", exit_code=1)
+    assert "mkdir" in trick or left(folder) == []
 
 
 def test_a_flood_is_not_read_to_its_end(slot: Slot) -> None:
-    outcome = perform(slot, 'yes 7s | head -c 50000000 >"$JOBSCHED_RETRY"; exit 1').outcome
-    assert outcome.retry_after_seconds == 7.0
+    outcome = perform(slot, '{ yes 7s | head -c 50000000; echo; echo 9s; } >"$JOBSCHED_RETRY"; exit 1').outcome
+    assert outcome.retry_after_seconds == 9.0

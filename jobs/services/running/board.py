@@ -108,11 +108,11 @@ class Place:
                 run_id, attempt, token = _CLAIM.unpack_from(self._memory, start + _CLAIM_AT)
                 yield Posted(place=number, run_id=run_id, attempt=attempt, token=UUID(bytes=token))
 
-    def tell(self, others: Iterable[Posted], standing: Mapping[int, bool], *, sent: float) -> None:
+    def tell(self, others: Iterable[Posted], standing: Mapping[tuple[int, int], bool], *, sent: float) -> None:
         """Write beside claims that they were renewed; have the slots ask whose were not, or are to be cancelled."""
         for posted in others:
             start = posted.place * _SIZE
-            if standing.get(posted.run_id) is False:
+            if standing.get((posted.run_id, posted.attempt)) is False:
                 _ANSWER.pack_into(self._memory, start + _ANSWER_AT, posted.token.bytes, sent, sent)
             else:
                 self._memory[start + _CALL_AT] = 1

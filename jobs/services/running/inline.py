@@ -205,11 +205,11 @@ class Inline:
         standing = store.heartbeat(session, [current], lease=conf().lease)
         if current is not self._current:  # it has ended meanwhile, and its claim with it
             return
-        if current.run_id not in standing:
+        if (current.run_id, current.attempt) not in standing:
             logger.error("in-process run lost its lease, ending the slot run=%d", current.run_id)
             self._end_slot(session, None)
         self._renewed_at = sent
-        if standing[current.run_id]:
+        if standing[current.run_id, current.attempt]:
             self._interrupt_current(current, CancelRequested)
 
     def _interrupt_current(self, claim: Claim, error: type[Exception]) -> None:

@@ -74,6 +74,7 @@ class ClaimWatch:
         self.flushed = 0
         self._slot = slot
         self._claim = claim
+        self._mine = (claim.run_id, claim.attempt)
         self._repeatable = repeatable
         self._looks = worker.looks()
         self._hurried = False
@@ -91,8 +92,8 @@ class ClaimWatch:
         if self._hurried or time.monotonic() - sent > FRESH * self.heartbeat_seconds:
             sent = time.monotonic()
             standing = self._renew([] if self._hurried else list(self._place.others()), sent)
-            lost = self._claim.run_id not in standing
-            cancel_requested = standing.get(self._claim.run_id, False)
+            lost = self._mine not in standing
+            cancel_requested = standing.get(self._mine, False)
             self._hurried = False
         return Pulse(
             deadline=sent + deadline_seconds(),
@@ -101,12 +102,12 @@ class ClaimWatch:
             stopping=self._hands_back(),
         )
 
-    def _renew(self, others: Sequence[Posted], sent: float) -> Mapping[int, bool]:
+    def _renew(self, others: Sequence[Posted], sent: float) -> Mapping[tuple[int, int], bool]:
         """Renew this claim and those of other slots. Return what the database says of each that stands."""
         if others:
             standing = store.heartbeat(self._slot.session, [self._claim, *others], lease=conf().lease)
             self._place.tell(others, standing, sent=sent)
-            if self._claim.run_id in standing:
+            if self._mine in standing:
                 return standing
         # Alone, it is passed over for nothing but its loss.
         return store.heartbeat(self._slot.session, [self._claim], lease=conf().lease)

@@ -379,7 +379,7 @@ class Lives(RuleBasedStateMachine):
         standing = store.heartbeat(self.slots[whose].session, asked, lease=LEASE)
         self.met["expired lease not renewed"] += any(self.runs[claim.run_id].expired for claim in asked)
         expected = {
-            claim.run_id: self.runs[claim.run_id].asked_to_end
+            (claim.run_id, claim.attempt): self.runs[claim.run_id].asked_to_end
             for claim in asked
             if self.runs[claim.run_id].holds(claim.attempt, claim.token) and not self.runs[claim.run_id].expired
         }
