@@ -36,8 +36,8 @@ down: $(VENV)/.local ## Stop the stack that `make up` runs in another terminal
 # Two lanes side by side, each with servers of its own: most tests wait for something to start or to expire.
 test: $(VENV)/.dev ## Run all tests against a real PostgreSQL and RabbitMQ (TESTS=tests/unit)
 	@tools/need-for-tests rabbitmq-server chromium faketime pgbouncer
-ifeq ($(TESTS),)
-	@$(MAKE) -j2 --output-sync=line test-lane-1 test-lane-2
+ifeq ($(TESTS)$(ARGS),)
+	@exec tools/side-by-side "$(MAKE) test-lane-1" "$(MAKE) test-lane-2"
 else
 	@exec $(LOCAL) exec -- $(PY) -m pytest $(TESTS) $(ARGS)
 endif
