@@ -42,8 +42,8 @@ else
 	@exec $(LOCAL) exec -- $(PY) -m pytest $(TESTS) $(ARGS)
 endif
 
-test-lane-1: TESTS = tests/acceptance tests/chaos
-test-lane-2: TESTS = tests/unit tests/integration tests/conformance
+test-lane-1: TESTS = tests/acceptance
+test-lane-2: TESTS = tests/unit tests/integration tests/conformance tests/chaos
 test-lane-1 test-lane-2: $(VENV)/.dev
 	@unset MAKEFLAGS MFLAGS; exec $(LOCAL) exec -- $(PY) -m pytest $(TESTS) $(ARGS)
 
