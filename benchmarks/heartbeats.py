@@ -192,6 +192,8 @@ def _measure(server: Server, *, runs: int, seconds: float) -> Found:
         for worker in workers:
             worker.kill()
             worker.join()
+    if lost:
+        raise BenchmarkError(f"{lost} heartbeats came too late: this machine is too busy to measure.")
     due = runs * seconds / every
     if not 0.9 * due <= busy.updates <= 1.1 * due / FRESH + runs:
         raise BenchmarkError(f"{busy.updates} renewals in {seconds:g} s of {runs} runs are not one each {every:g} s.")
@@ -303,7 +305,7 @@ def _print(console: Console, found: Found) -> None:
     busy = found.busy
     console.print(
         f"{found.runs} runs, one heartbeat each {found.every_seconds:g} s: {found.heartbeats} in {busy.seconds:.0f} s, "
-        f"{busy.updates} renewals\\n"
+        f"{busy.updates} renewals\n"
         f"  PostgreSQL  {found.postgres_percent:5.2f}% of one core for heartbeats "
         f"({100 * busy.postgres_cpu / busy.seconds:.2f}% in all, "
         f"{100 * found.idle.postgres_cpu / found.idle.seconds:.2f}% without)\n"
