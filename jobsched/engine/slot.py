@@ -55,13 +55,18 @@ class Slot:
         """The present shim, for those who look after processes."""
         return self._shim
 
-    def warm(self) -> None:
-        """Start the shim now: a lease counts from its claim, and on a busy machine this may take seconds.
+    def warm(self) -> Handle:
+        """Start the shim unless there is one, and return it: a lease counts from its claim, and this may take seconds.
 
-        May be called at any time. Raises `Unavailable` when no process can be started here, and `InvalidInput` for an
-        isolation that does not exist.
+        Raises `Unavailable` when no process can be started here, `InvalidInput` for an isolation that does not exist.
         """
-        self._warm()
+        if self._shim is None:
+            registry.preload()
+            try:
+                self._shim = launch(self._work)
+            except OSError as error:  # no process, or no descriptor, is to be had
+                raise Unavailable(f"no process can be started for runs here: {error.strerror}") from error
+        return self._shim
 
     def perform(self, assignment: Assignment, watch: Watch, *, deadline: float) -> Report:
         """Perform one attempt and return when nothing of it is left running.
@@ -107,18 +112,9 @@ class Slot:
                 _log.warning("the shim of this worker slot had ended; starting another")
                 self._end_shim()
         try:
-            attempt.start(self._warm().sock, folder)
+            attempt.start(self.warm().sock, folder)
         except OSError as error:
             raise ShimDied from error
-
-    def _warm(self) -> Handle:
-        if self._shim is None:
-            registry.preload()
-            try:
-                self._shim = launch(self._work)
-            except OSError as error:  # no process, or no descriptor, is to be had
-                raise Unavailable(f"no process can be started for runs here: {error.strerror}") from error
-        return self._shim
 
     def _end_shim(self, folder: Path | None = None) -> None:
         """End the shim and, since it cannot be relied upon to, remove the folder of its run."""

@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
+from kombu import Connection
+
 from jobsched.local.rabbitmq import rabbitmq_program
 from jobsched.local.servers import Server
 from tests.chaos.errors import Broken
@@ -49,6 +51,12 @@ def limit_consumers(server: Server, *, seconds: float, checked_every: float) -> 
     """Set the `consumer_timeout` of channels that are opened from now on, and how often it is looked at."""
     for name, value in (("consumer_timeout", seconds), ("channel_tick_interval", checked_every)):
         control(server, "eval", f"application:set_env(rabbit, {name}, {round(value * 1000)}).")
+
+
+def waiting(broker_url: str, queue: str) -> int:
+    """Return how many messages wait in a queue. Raises NotFound of `amqp` when there is no such queue."""
+    with Connection(broker_url) as connection:
+        return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
 
 
 def wipe(server: Server) -> None:

@@ -11,8 +11,8 @@ from typing import Final
 
 from amqp.exceptions import NotFound
 from django_celery_beat.models import ClockedSchedule, PeriodicTask
-from kombu import Connection
 
+from tests.chaos.broker_control import waiting
 from tests.chaos.stage import Stage
 
 _QUEUE: Final = "default"
@@ -63,8 +63,8 @@ class PlainTasks:
 
     def _waiting_in_broker(self) -> bool:
         """Tell whether RabbitMQ holds messages: workers may take their time to come back to it."""
-        with Connection(self._stage.broker_url) as connection, suppress(NotFound):
-            return bool(connection.default_channel.queue_declare(_QUEUE, passive=True).message_count)
+        with suppress(NotFound):
+            return waiting(self._stage.broker_url, _QUEUE) > 0
         return False
 
     def _done(self) -> Counter[str]:

@@ -7,9 +7,8 @@ from typing import Final
 
 from django.db import close_old_connections, connection
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
-from kombu import Connection
 
-from tests.chaos.broker_control import raise_memory_alarm
+from tests.chaos.broker_control import raise_memory_alarm, waiting
 from tests.chaos.stage import Stage
 
 NUMBER: Final = 5.5
@@ -61,5 +60,4 @@ def _counted(stage: Stage) -> int:
 
 
 def _there(stage: Stage) -> int:
-    with Connection(stage.broker_url) as broker:
-        return int(broker.default_channel.queue_declare(_QUEUE, passive=True).message_count)
+    return waiting(stage.broker_url, _QUEUE)
