@@ -7,6 +7,8 @@ import os
 from celery import Celery
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+# Django's checks load every page of the admin and the API. `manage.py migrate` makes them, and nothing runs before it.
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 app = Celery("jobsched")
 app.config_from_object("django.conf:settings", namespace="CELERY")

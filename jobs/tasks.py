@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Task, shared_task
+from celery.signals import worker_init
 from celery.worker.control import control_command
 from celery.worker.request import Request
 from kombu.asynchronous import get_event_loop
 
 from jobs import worker
 from jobs.conf import WORK_TASK
-from jobs.services import running
 
 HELD_SECONDS = 30.0
 """RabbitMQ closes the channel of who keeps a message for longer than its `consumer_timeout`, for which nobody has
@@ -46,7 +46,15 @@ class HintTask(Task[Any, Any]):
 @shared_task(name=WORK_TASK, base=HintTask, bind=True, ignore_result=True, send_events=False, acks_late=False)
 def work(self: HintTask, queue: str) -> None:
     """Take a hint: perform what waits in `queue` until it is empty or this slot's turn is over."""
+    from jobs.services import running  # here, because beats and web processes have this task, too, and never perform it
+
     running.work(queue, hostname=self.request.hostname or "slot")
+
+
+@worker_init.connect
+def _load(**_: Any) -> None:
+    """Have what performs runs in a worker's main process, so that its slots share that memory and need not load it."""
+    import jobs.services.running  # noqa: F401
 
 
 @control_command(name="jobs_look")

@@ -1,0 +1,35 @@
+"""What beats and workers load, which is most of the time their start takes and of the memory they hold."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+DEFAULTS = "import sys; from config.celery import app; app.loader.import_default_modules()\n"
+
+
+def loaded(code: str) -> set[str]:
+    """Return the names of the modules that a process of its own holds after that code."""
+    told = subprocess.run(
+        [sys.executable, "-c", f"{DEFAULTS}{code}\nprint(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return set(told.stdout.split())
+
+
+def test_a_beat_loads_neither_pages_nor_what_performs_runs() -> None:
+    modules = loaded("import jobs.beat")
+
+    assert {"jobs.tasks", "jobs.services.scheduling"} <= modules
+    assert not {"jobs.admin", "jobs.api", "jobs.services.running", "pydantic"} & modules
+
+
+def test_a_worker_holds_what_performs_runs_before_it_forks() -> None:
+    begin = "from celery.signals import worker_init; worker_init.send(sender=app.WorkController(app=app))"
+    modules = loaded(begin)
+
+    assert {"jobs.services.running.turn", "jobs.services.running.board"} <= modules
+    assert not {"jobs.admin", "jobs.api"} & modules
