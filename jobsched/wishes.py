@@ -53,10 +53,11 @@ def _taken(file: Path) -> str | None:
     """Return the last line of a plain file and remove it. Neither a link is followed nor a pipe waited for."""
     try:
         text = _end_of(file)
+    except FileNotFoundError:  # most write none
+        return None
     except OSError:
         text = ""
-    finally:
-        forget(file)
+    forget(file)
     return next((line.strip() for line in reversed(text.split("\n")) if line.strip()), None)
 
 
