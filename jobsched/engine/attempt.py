@@ -24,7 +24,6 @@ from jobsched.engine.listener import Garbled, Listener
 from jobsched.engine.sections import Sections
 from jobsched.engine.watch import Watch
 from jobsched.shim import messages
-from jobsched.shim.bell import Bell
 
 _KEPT: Final = 256 * KIB
 """Bytes kept of the beginning, and of the end, of the output."""
@@ -47,10 +46,9 @@ class ShimDied(Exception):
 class Attempt:
     """Supervises from `start` to the shim's report that nothing is left."""
 
-    def __init__(self, assignment: Assignment, watch: Watch, *, bell: Bell, deadline: float) -> None:
+    def __init__(self, assignment: Assignment, watch: Watch, *, deadline: float) -> None:
         self._work = assignment
         self._watch = watch
-        self._bell = bell
         self._deadline = deadline
         self._clip = Clip(head=_KEPT, tail=_KEPT)
         self._sections = Sections()
@@ -102,9 +100,9 @@ class Attempt:
         Raises `ShimDied`, and `Unavailable` when no process could be started for the work.
         """
         poller = select.poll()
-        for source in (self._shim, self._run.sock, self._output, self._bell):
+        for source in (self._shim, self._run.sock, self._output):
             poller.register(source, select.POLLIN)
-        run, shim, bell = self._run.sock.fileno(), self._shim.fileno(), self._bell.fileno()
+        run, shim = self._run.sock.fileno(), self._shim.fileno()
         while self._end is None:
             if self._run.wants_to_send:
                 poller.modify(run, select.POLLIN | select.POLLOUT)
@@ -117,9 +115,6 @@ class Attempt:
                     poller.modify(run, select.POLLIN)
             if self._output in ready and not self._read_output(_READS_A_TURN * _READ):
                 poller.unregister(self._output)
-            if bell in ready:
-                self._bell.hush()
-                self._beat_at = 0.0
             if shim in ready:
                 self._hear_shim()
             self._look_at_clock()
@@ -251,7 +246,10 @@ class Attempt:
             self._end_early(Verdict.CANCELLED if pulse.cancel_requested else Verdict.HANDED_BACK)
 
     def _next_beat(self, now: float) -> float:
-        """The lease may have run for a while: since a claim on a busy machine, or since another slot renewed it."""
+        """Return when to show a sign of life next: at the latest when half of what is left of the lease is over.
+
+        The lease may have run for a while: since a claim on a busy machine, or since another slot renewed it.
+        """
         return now + min(self._watch.heartbeat_seconds, max(0.0, self._deadline - now) / 2)
 
     def _flush(self) -> None:

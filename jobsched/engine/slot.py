@@ -18,7 +18,6 @@ from jobsched.engine.child import perform
 from jobsched.engine.watch import Watch
 from jobsched.engine.workspaces import Workspaces
 from jobsched.shim import workspace
-from jobsched.shim.bell import Bell
 from jobsched.shim.launch import Handle, launch
 
 _log: Final = logging.getLogger(__name__)
@@ -40,7 +39,6 @@ class Slot:
         self._workspaces = Workspaces(workspace_dir)
         self._work = partial(perform, after_fork=after_fork)
         self._shim: Handle | None = None
-        self._bell = Bell()
 
     def __enter__(self) -> Self:
         return self
@@ -80,7 +78,7 @@ class Slot:
         except InvalidInput as error:
             return Report(outcome=Outcome(verdict=Verdict.FAILED, reason=str(error), no_retry=True))
         folder = self._workspaces.make(assignment) if executor.needs_workspace else None
-        attempt = Attempt(assignment, watch, bell=self._bell, deadline=deadline)
+        attempt = Attempt(assignment, watch, deadline=deadline)
         try:
             self._start(attempt, folder)
             return _as_it_wished(attempt.supervise(), folder)
@@ -93,15 +91,10 @@ class Slot:
         finally:
             attempt.close()
 
-    def interrupt(self) -> None:
-        """Have the watch asked for news at once. May be called from a signal handler or another thread."""
-        self._bell.ring()
-
     def close(self) -> None:
         """End the shim and all that it holds. May be called twice."""
         self._end_shim()
         self._workspaces.close()
-        self._bell.close()
 
     def _start(self, attempt: Attempt, folder: Path | None) -> None:
         if self._shim is not None:

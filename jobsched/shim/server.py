@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from jobsched.shim import hugepages, messages, workspace
-from jobsched.shim.bell import Bell
 from jobsched.shim.child import Terminal, Work, live
 from jobsched.shim.descriptors import neutralise
 from jobsched.shim.receipts import Receipts
@@ -72,18 +71,18 @@ class Shim:
 
     def _prepare(self) -> None:
         _forget_signals()
-        self._bell = Bell()
-        mine = (self._sock.fileno(), *self._bell.descriptors())
+        woken, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        mine = (self._sock.fileno(), woken, waker)
         neutralise(mine)
         # In a namespace nobody but the kernel's SIGKILL may end us: SIGTERM stays without effect there.
         if self._tie:
-            signal.set_wakeup_fd(self._bell.writer, warn_on_full_buffer=False)
+            signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
             signal.signal(signal.SIGTERM, self._stop)
         self._sock.setblocking(False)
         self._terminal = Terminal(mine=mine, tie_to_parent=self._tie)
         self._poller = select.poll()
         self._poller.register(self._sock, select.POLLIN)
-        self._poller.register(self._bell, select.POLLIN)
+        self._poller.register(woken, select.POLLIN)
         # What exists now is shared with every run; a collection in a run must not copy it page by page.
         gc.collect()
         gc.freeze()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,25 +99,10 @@ def test_what_the_heartbeat_asks_for_ends_the_work(
     assert (report.outcome.verdict, report.outcome.reason) == (verdict, reason)
 
 
-def test_interrupt_asks_the_watch_without_waiting_for_the_next_heartbeat(slot: Slot) -> None:
-    watch = ScriptedWatch(heartbeat_seconds=3600, answer={"stopping": True}, on_flush=lambda _: slot.interrupt())
-    report = slot.perform(shell("echo started; sleep 60"), watch, deadline=deadline())
-    assert report.outcome.verdict is Verdict.HANDED_BACK
-
-
 def test_a_nudge_asks_the_watch_without_waiting_for_the_next_heartbeat(slot: Slot) -> None:
     watch = ScriptedWatch(heartbeat_seconds=3600, nudge=True, answer={"cancel_requested": True})
     report = slot.perform(shell("sleep 60"), watch, deadline=deadline())
     assert report.outcome.verdict is Verdict.CANCELLED
-
-
-def test_interrupt_works_from_another_thread_before_the_run_begins(slot: Slot) -> None:
-    thread = threading.Thread(target=slot.interrupt)
-    thread.start()
-    thread.join()
-    watch = ScriptedWatch(heartbeat_seconds=3600, answer={"stopping": True})
-    report = slot.perform(shell("sleep 60"), watch, deadline=deadline())
-    assert report.outcome.verdict is Verdict.HANDED_BACK
 
 
 def test_an_exit_code_of_zero_after_the_limit_is_still_timed_out(slot: Slot) -> None:
