@@ -136,7 +136,9 @@ def test_a_file_is_previewed_without_a_server(jobsched: Command, arguments: list
     assert told.returncode == 0, told.stderr
     lines = told.stdout.splitlines()
     assert lines[0] == "Nightly: At 02:30 AM, Europe/Berlin"
-    assert re.fullmatch(r"  20\d\d-\d\d-\d\d 0[01]:30:00 UTC  20\d\d-\d\d-\d\d 02:30:00\+0[12]:00", lines[1])
+    # Not simply the next one: that may be excluded, or moved by a clock change.
+    fire = re.compile(r"  20\d\d-\d\d-\d\d 0[01]:30:00 UTC  20\d\d-\d\d-\d\d 02:30:00\+0[12]:00")
+    assert any(map(fire.fullmatch, lines))
     assert sum("does not exist in Europe/Berlin" in line for line in lines) in (2, 3)
     assert lines[-1] == "Ask: only on request"
     assert ("Nothing was applied: this was a check." in told.stderr) is (arguments[0] == "apply")
