@@ -43,7 +43,7 @@ def run(stage: Stage) -> None:
     with connection.cursor() as cursor:
         cursor.execute("UPDATE django_celery_beat_periodictask SET enabled = false")
     time.sleep(2)
-    counted, there = _counted(stage), _there(stage)
+    counted, there = _counted(stage), waiting(stage.broker_url, _QUEUE)
     stage.done(f"{_SCHEDULES} plain tasks a second; RabbitMQ killed {kills} times, half of them in memory alarm.")
     stage.figure("messages counted as sent", counted)
     stage.figure("messages in RabbitMQ", there)
@@ -57,7 +57,3 @@ def _wait_for_more(stage: Stage) -> None:
 
 def _counted(stage: Stage) -> int:
     return int(stage.query("SELECT coalesce(sum(total_run_count), 0) FROM django_celery_beat_periodictask")[0][0])
-
-
-def _there(stage: Stage) -> int:
-    return waiting(stage.broker_url, _QUEUE)
