@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Final
+from typing import Any, Final
 
 CLONE_NEWNS: Final = 0x00020000
 CLONE_NEWUSER: Final = 0x10000000
@@ -12,12 +12,21 @@ CLONE_NEWPID: Final = 0x20000000
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
+_PR_CAPBSET_DROP: Final = 24
 _PR_SET_CHILD_SUBREAPER: Final = 36
+_PR_SET_NO_NEW_PRIVS: Final = 38
+_PR_CAP_AMBIENT: Final = 47
+_PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 _MADV_COLLAPSE: Final = 25
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
 _MS_REC, _MS_SLAVE = 1 << 14, 1 << 19
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+def call(name: str, *arguments: Any) -> None:
+    """Call a function of the C library that returns 0 on success. Raises OSError otherwise."""
+    _check(getattr(_libc, name)(*arguments), name)
 
 
 def _check(result: int, call: str) -> None:
@@ -39,6 +48,21 @@ def die_with_parent(signal_number: int) -> None:
 def set_dumpable(allowed: bool) -> None:
     """Decide whether other processes of this user may read this one's memory and environment in /proc."""
     _check(_libc.prctl(_PR_SET_DUMPABLE, int(allowed), 0, 0, 0), "prctl(PR_SET_DUMPABLE)")
+
+
+def set_no_new_privileges() -> None:
+    """Let no program that this process or its descendants execute give them more rights. Cannot be undone."""
+    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")
+
+
+def drop_from_bounding_set(capability: int) -> None:
+    """Remove one capability from the bounding set. Raises OSError: EINVAL for an unknown number."""
+    _check(_libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0), "prctl(PR_CAPBSET_DROP)")
+
+
+def clear_ambient_capabilities() -> None:
+    """Empty the set of capabilities that programs without file capabilities would inherit."""
+    _check(_libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "prctl(PR_CAP_AMBIENT)")
 
 
 def collapse(start: int, length: int) -> bool:
