@@ -28,6 +28,7 @@ from jobs import messages
 from jobs.conf import conf
 from jobs.services import configured, liveness, recovery, scheduling
 from jobs.services.scheduling import Agenda
+from jobsched.shim.lease import lease_clock
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ class JobScheduler(Scheduler):
     def _database_is_back(self) -> bool:
         """Tell whether workers have had a lease's time since an outage: to renew theirs, and to record results that
         they kept meanwhile."""
-        return time.monotonic() - self._away_at >= conf().lease.total_seconds()
+        return lease_clock() - self._away_at >= conf().lease.total_seconds()
 
     def _rehearse(self) -> bool:
         """Let the connections of both threads be ready for a rush: on a new one, all is slow that is done first."""
@@ -176,7 +177,7 @@ class JobScheduler(Scheduler):
         except DatabaseError as error:
             # What a standby answers, or a primary that has just become one, is an InternalError.
             if isinstance(error, OperationalError | InterfaceError | InternalError):
-                self._away_at = time.monotonic()
+                self._away_at = lease_clock()
             connection.close()
             logger.error("beat cannot use the database, trying again step=%s error=%s", step.__name__, error)
         except messages.BROKER_ERRORS as error:

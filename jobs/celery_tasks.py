@@ -94,7 +94,9 @@ class CeleryExecutor:
         }
         _end_as_celery_does()
         tracer = build_tracer(task.name, task, eager=True, propagate=False, app=current_app)
-        traced = tracer(task_id, work.spec.get("args", []), accepted(task.run, work), request)
+        params = accepted(task.run, work)
+        context.start_work()
+        traced = tracer(task_id, work.spec.get("args", []), params, request)
         return self._outcome(traced.retval, failed=traced.info is not None, own=work.spec.get("own_retries", False))
 
     def _outcome(self, value: Any, *, failed: bool, own: bool) -> Outcome:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import mmap
 import struct
-import time
 from typing import Any
 
 from celery.signals import worker_shutting_down
 
 from jobs.conf import conf
+from jobsched.shim.lease import lease_clock
 
 # Anonymous memory made at import, before the pool forks, is the same page in every child.
 _page = mmap.mmap(-1, mmap.PAGESIZE)
@@ -31,7 +31,7 @@ def out_of_time() -> bool:
     if not stopping():
         return False
     (since,) = _MOMENT.unpack_from(_page, _SINCE)
-    return bool(time.monotonic() >= since + conf().stop_grace.total_seconds())
+    return bool(lease_clock() >= since + conf().stop_grace.total_seconds())
 
 
 def looks() -> int:
@@ -48,5 +48,5 @@ def look() -> None:
 def _stop(**_: Any) -> None:
     if not stopping():
         # This clock is the machine's: children read the same.
-        _MOMENT.pack_into(_page, _SINCE, time.monotonic())
+        _MOMENT.pack_into(_page, _SINCE, lease_clock())
         _page[_STOPPING] = 1

@@ -17,6 +17,7 @@ from jobsched.domain.errors import InvalidInput
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
 from jobsched.environment import environment
 from jobsched.shim.control import Control
+from jobsched.shim.lease import Lease
 
 
 class Executor(Protocol):
@@ -52,10 +53,21 @@ class Context:
     work: Assignment
     control: Control
     workspace: Path | None = None
+    lease: Lease
+    started: bool = False
+    """Some of the work has been started."""
     ending: Verdict | None = field(default=None)
     """Set once the run is being ended: why."""
     judged: bool = False
     """The outcome stands: from here on nothing may interrupt its way to the slot."""
+
+    def start_work(self) -> None:
+        """Raise LeaseEnded if the lease has ended. An executor calls this immediately before each part of its work.
+
+        The process may have been frozen at any moment since it was forked.
+        """
+        self.lease.check()
+        self.started = True
 
     @cached_property
     def env(self) -> dict[str, str]:
@@ -87,7 +99,7 @@ class Context:
     def replace_process(self, arguments: Sequence[str], *, env: Mapping[str, str], folder: Path) -> NoReturn:
         """Become another program, whose exit code is then the outcome.
 
-        Raises `InvalidInput` when it cannot be started.
+        Raises `InvalidInput` when it cannot be started, and LeaseEnded when it must not be.
         """
         try:
             os.chdir(folder)
@@ -96,6 +108,7 @@ class Context:
         self.control.send({"exec": True})
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        self.start_work()
         try:
             os.execvpe(arguments[0], list(arguments), dict(env))  # noqa: S606 - running it is the purpose
         except (OSError, ValueError) as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from jobsched.domain.errors import Unavailable
 from jobsched.domain.outcomes import Assignment
 from jobsched.engine import Pulse
+from jobsched.shim.lease import lease_clock
 
 LEASE_SECONDS = 60.0
 _run_ids = itertools.count(1)
@@ -48,7 +48,7 @@ class ScriptedWatch:
         self.beats += 1
         if self.unavailable:
             raise Unavailable("the database cannot be reached")
-        return Pulse(deadline=time.monotonic() + self.lease_seconds, **self.answer)
+        return Pulse(deadline=lease_clock() + self.lease_seconds, **self.answer)
 
     def nudged(self) -> bool:
         return self.nudge

@@ -11,7 +11,6 @@ import select
 import socket
 import struct
 import termios
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +23,7 @@ from jobsched.engine.listener import Garbled, Listener
 from jobsched.engine.sections import Sections
 from jobsched.engine.watch import Watch
 from jobsched.shim import messages
+from jobsched.shim.lease import lease_clock
 
 _KEPT: Final = 256 * KIB
 """Bytes kept of the beginning, and of the end, of the output."""
@@ -81,7 +81,7 @@ class Attempt:
             os.close(output)
             theirs.close()
         self._run.say(self._work.to_json())
-        now = time.monotonic()
+        now = lease_clock()
         limit = self._work.limit_seconds
         self._limit_at = float("inf") if limit is None else now + limit
         self._beat_at = self._next_beat(now)
@@ -205,7 +205,7 @@ class Attempt:
             moments.append(self._limit_at)
         if self._clip.head_length > self._flushed:
             moments.append(self._flush_at)
-        return min(max(0.0, min(moments) - time.monotonic()), _NUDGE_SECONDS) * 1000 + 1
+        return min(max(0.0, min(moments) - lease_clock()), _NUDGE_SECONDS) * 1000 + 1
 
     @property
     def _may_end_early(self) -> bool:
@@ -213,7 +213,7 @@ class Attempt:
         return self._told is None and self._ending is None and not self._lost and self._end is None
 
     def _look_at_clock(self) -> None:
-        now = time.monotonic()
+        now = lease_clock()
         if self._watch.nudged():
             self._beat_at = min(self._beat_at, now)
         if now >= self._give_up_at:
@@ -234,13 +234,13 @@ class Attempt:
         try:
             pulse = self._watch.heartbeat()
         except Unavailable:
-            self._beat_at = time.monotonic() + _RETRY_SECONDS
+            self._beat_at = lease_clock() + _RETRY_SECONDS
             return
         if pulse.lost:
             self._lose(reasons.LEASE_LOST)
             return
         self._deadline = pulse.deadline
-        self._beat_at = self._next_beat(time.monotonic())
+        self._beat_at = self._next_beat(lease_clock())
         self._tell_shim("renew", deadline=pulse.deadline)
         if self._may_end_early and (pulse.cancel_requested or pulse.stopping):
             self._end_early(Verdict.CANCELLED if pulse.cancel_requested else Verdict.HANDED_BACK)
@@ -260,7 +260,7 @@ class Attempt:
                 self._flushed += len(chunk)
             except Unavailable:  # offered again next time
                 pass
-        self._flush_at = time.monotonic() + _FLUSH_SECONDS
+        self._flush_at = lease_clock() + _FLUSH_SECONDS
 
     # -- ending --------------------------------------------------------------------------------------------
 
@@ -269,7 +269,7 @@ class Attempt:
         # Before the signal, so that the work finds the reason when the signal makes it look.
         self._run.say({"ending": verdict})
         self._tell_shim("term")
-        self._kill_at = time.monotonic() + self._work.grace_seconds
+        self._kill_at = lease_clock() + self._work.grace_seconds
 
     def _lose(self, reason: str) -> None:
         self._lost = self._lost or reason
@@ -278,7 +278,7 @@ class Attempt:
 
     def _kill(self) -> None:
         self._kill_at = float("inf")
-        self._give_up_at = min(self._give_up_at, time.monotonic() + _KILL_SECONDS)
+        self._give_up_at = min(self._give_up_at, lease_clock() + _KILL_SECONDS)
         self._tell_shim("kill")
 
     def _tell_shim(self, order: str, **details: float) -> None:
@@ -291,6 +291,8 @@ class Attempt:
     def _judge(self, end: dict[str, Any]) -> Outcome:
         if "not_started" in end:
             raise Unavailable(f"no process could be started for the run: {end['not_started']}")
+        if "lease_ended" in end or (self._told is not None and self._told.verdict is Verdict.HANDED_BACK):
+            return Outcome(verdict=Verdict.HANDED_BACK, reason=reasons.NOT_STARTED_IN_TIME)
         if self._lost or end["lease_ran_out"]:
             return Outcome(verdict=Verdict.LOST, reason=self._lost or reasons.LEASE_RAN_OUT)
         if self._garbled:

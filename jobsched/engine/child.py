@@ -12,9 +12,11 @@ from types import FrameType
 from jobsched import registry
 from jobsched.domain.errors import CancelRequested, InvalidInput, TimeLimitExceeded, WorkerStopping
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
+from jobsched.engine import reasons
 from jobsched.environment import identity
 from jobsched.executor import Context
 from jobsched.shim.control import Control
+from jobsched.shim.lease import Lease, LeaseEnded
 
 _RAISED = {
     Verdict.TIMED_OUT: TimeLimitExceeded("the time limit of this run is reached"),
@@ -23,10 +25,10 @@ _RAISED = {
 }
 
 
-def perform(control: Control, workspace: Path | None, *, after_fork: Callable[[], None]) -> Outcome:
+def perform(control: Control, workspace: Path | None, lease: Lease, *, after_fork: Callable[[], None]) -> Outcome:
     """Perform the assignment that comes over `control`. Every way it can end is an Outcome."""
     work = Assignment.from_json(control.receive())
-    context = Context(work=work, control=control, workspace=workspace)
+    context = Context(work=work, control=control, workspace=workspace, lease=lease)
     try:
         executor = registry.executor(work.kind)
         _heed_ending(context, raises=executor.ends_by_exception)
@@ -35,7 +37,12 @@ def perform(control: Control, workspace: Path | None, *, after_fork: Callable[[]
             os.environ.update(work.env)
             os.environ.update(identity(work))
             after_fork()
+        lease.check()
         return executor.perform(work, context)
+    except LeaseEnded:
+        if context.started:
+            return Outcome(verdict=Verdict.LOST, reason=reasons.LEASE_ENDED_BETWEEN)
+        return Outcome(verdict=Verdict.HANDED_BACK, reason=reasons.NOT_STARTED_IN_TIME)
     except InvalidInput as error:
         return Outcome(verdict=Verdict.FAILED, reason=str(error), error="InvalidInput", no_retry=True)
     except tuple(type(error) for error in _RAISED.values()) as error:

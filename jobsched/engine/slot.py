@@ -69,9 +69,9 @@ class Slot:
     def perform(self, assignment: Assignment, watch: Watch, *, deadline: float) -> Report:
         """Perform one attempt and return when nothing of it is left running.
 
-        `deadline` is when the lease ends (CLOCK_MONOTONIC, seconds); `watch` renews it. Every way the work can
-        end is a Report. Raises `Unavailable` when no process can be started for it, and what `watch` raises
-        besides `Unavailable`, after the work has been killed.
+        `deadline` is when the lease ends, in seconds by `jobsched.shim.lease.lease_clock`; `watch` renews it. Work
+        whose lease has ended is not started. Every way the work can end is a Report. Raises `Unavailable` when no
+        process can be started for it, and what `watch` raises besides `Unavailable`, after the work has been killed.
         """
         try:
             executor = registry.executor(assignment.kind)

@@ -10,8 +10,8 @@ from typing import Protocol
 class Pulse:
     """The answer to one heartbeat.
 
-    `deadline` is on CLOCK_MONOTONIC, in seconds: the work must be dead by then unless it is renewed. Count it
-    from the moment the renewal was sent, not from its answer.
+    `deadline` is in seconds by `jobsched.shim.lease.lease_clock`: the work must be dead by then unless it is renewed.
+    Count it from the moment the renewal was sent, not from its answer.
     """
 
     deadline: float

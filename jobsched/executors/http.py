@@ -34,6 +34,7 @@ class HttpExecutor:
         url = expand(required(spec, "url", str), work.all_params)
         headers, body = _headers_and_body(spec)
         expected = _expected(spec)
+        context.start_work()
         try:
             answer = net.fetch(
                 url,

@@ -28,18 +28,26 @@ class PythonExecutor:
 
     def perform(self, work: Assignment, context: Context) -> Outcome:
         function = resolve(required(work.spec, "call", str)).function
-        return invoke(function, accepted(function, work))
+        params = accepted(function, work)
+        context.start_work()
+        return invoke(function, params)
 
 
-def perform_in_process(work: Assignment) -> Outcome:
-    """Call a trusted callable in this very process: no time limit, no capture, no protection."""
+def perform_in_process(work: Assignment, *, start_work: Callable[[], None]) -> Outcome:
+    """Call a trusted callable in this very process: no time limit, no capture, no protection.
+
+    `start_work` is called immediately before the callable; what it raises is raised here, and the callable is not
+    called.
+    """
     try:
         function = resolve(required(work.spec, "call", str)).function
     except InvalidInput as error:
         return Outcome(verdict=Verdict.FAILED, reason=str(error), error="InvalidInput", no_retry=True)
     except Exception as error:  # raised by the callable's module while it was imported
         return _failed(error)
-    outcome = invoke(function, accepted(function, work))
+    params = accepted(function, work)
+    start_work()
+    outcome = invoke(function, params)
     if isinstance(outcome.result, _PLAIN):
         return outcome
     try:

@@ -70,6 +70,7 @@ class StepsExecutor:
 def _perform(step: _Step, context: Context, grace_seconds: float) -> Outcome:
     with context.section(step.name) as section:
         try:
+            context.start_work()
             process = subprocess.Popen(
                 [_SHELL, "-c", step.run],
                 cwd=context.workspace,

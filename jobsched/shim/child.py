@@ -14,9 +14,11 @@ from typing import NoReturn
 from jobsched.domain.outcomes import Outcome
 from jobsched.shim import libc
 from jobsched.shim.control import Control
+from jobsched.shim.lease import Lease
 
-Work = Callable[[Control, Path | None], Outcome]
-"""What a run's process does: hear from the slot what is wanted, do it in the given folder, and judge it."""
+Work = Callable[[Control, Path | None, Lease], Outcome]
+"""What a run's process does: receive the assignment from the slot, perform it in the given folder while the lease
+allows its start, and return the outcome."""
 
 
 class Terminal:
@@ -53,14 +55,14 @@ def _stream(number: int) -> io.TextIOWrapper:
     return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", errors="backslashreplace", line_buffering=True)
 
 
-def live(terminal: Terminal, output: int, control: int, folder: str | None, work: Work) -> NoReturn:
+def live(terminal: Terminal, output: int, control: int, folder: str | None, work: Work, lease: Lease) -> NoReturn:
     """Do the work, tell its outcome over `control`, and exit."""
     code = 1
     try:
         terminal.attach(output)
         talk = Control(control)
         me = os.getpid()
-        outcome = work(talk, Path(folder) if folder else None)
+        outcome = work(talk, Path(folder) if folder else None, lease)
         terminal.flush()
         # A copy that the work forked and let return to here has nothing to say.
         if os.getpid() == me:

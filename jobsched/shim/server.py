@@ -7,13 +7,13 @@ import os
 import select
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from typing import Final
 
 from jobsched.shim import hugepages, messages, workspace
 from jobsched.shim.child import Terminal, Work, live
 from jobsched.shim.descriptors import neutralise
+from jobsched.shim.lease import Lease, LeaseEnded, lease_clock
 from jobsched.shim.receipts import Receipts
 from jobsched.shim.tree import Tree, reap_ended
 
@@ -52,6 +52,7 @@ class Shim:
         self._tree = tree
         self._work = work
         self._tie = tie
+        self._lease = Lease()
         self._run: _Run | None = None
         self._over = False
         self._unused = True
@@ -98,7 +99,7 @@ class Shim:
     def _milliseconds_left(self) -> float | None:
         if self._run is None:
             return None if self._tidying is None else 0.0
-        left = max(0.0, self._run.deadline - time.monotonic())
+        left = max(0.0, self._run.deadline - lease_clock())
         return min(left, _REAP_SECONDS) * 1000 + 1
 
     def _obey(self) -> bool:
@@ -116,6 +117,7 @@ class Shim:
                     self._start(message["deadline"], message["workspace"], *descriptors)
                 case "renew" if self._run is not None:
                     self._run.deadline = message["deadline"]
+                    self._lease.end_at(message["deadline"])
                 case "term" if self._run is not None:
                     self._run.receipts.note(asked_to_end=True)
                     self._tree.signal_all(signal.SIGTERM)
@@ -125,31 +127,41 @@ class Shim:
 
     def _start(self, deadline: float, folder: str | None, output: int, control: int) -> None:
         pid = -1
+        self._lease.end_at(deadline)
         try:
+            # The slot may have been frozen since its claim, and this process before it read the request.
+            self._lease.check()
             pid = os.fork()
+        except LeaseEnded:
+            self._refuse({"lease_ended": True}, folder)
+            return
         except OSError as error:
-            self._tell({"not_started": error.strerror})
-            if folder is not None:
-                workspace.remove(folder)
+            self._refuse({"not_started": error.strerror}, folder)
             return
         finally:
             if pid != 0:
                 os.close(output)
                 os.close(control)
         if pid == 0:
-            live(self._terminal, output, control, folder, self._work)
+            live(self._terminal, output, control, folder, self._work, self._lease)
         if self._unused:  # one that is never used is left small: slots with trusted callables only have such
             self._unused = False
             self._tidying = hugepages.gathering()
         self._run = _Run(pid, deadline, folder)
         self._poller.register(self._run.ended, select.POLLIN)
 
+    def _refuse(self, answer: dict[str, object], folder: str | None) -> None:
+        """Report that no process was started for the run."""
+        self._tell(answer)
+        if folder is not None:
+            workspace.remove(folder)
+
     def _look_after_run(self) -> None:
         run = self._run
         if run is None:
             return
         some_live = reap_ended(run.seen)
-        overdue = run.status is None and time.monotonic() >= run.deadline
+        overdue = run.status is None and lease_clock() >= run.deadline
         if run.status is not None or overdue:
             self._end(run, some_live=some_live)
             self._report(run, lease_ran_out=overdue)

@@ -10,13 +10,16 @@ import pytest
 import tests.hostile_callables
 import tests.sample_callables  # noqa: F401
 from jobs import messages
+from jobs.conf import conf
 from jobs.models import Attempt, Job, Run
 from jobs.services import control, running
-from jobs.services.running import turn
+from jobs.services.running import inline, turn
 from jobs.services.running.recording import settle_and_claim
 from jobs.store.session import Session
 from jobsched.callables import callable_job
 from jobsched.domain.errors import Unavailable
+from jobsched.domain.outcomes import Assignment, Outcome
+from jobsched.executors.python import perform_in_process
 from jobsched.shim.launch import launch
 from tests.hostile_callables import HOSTILE
 from tests.integration.conftest import claim_next
@@ -79,6 +82,34 @@ def test_a_long_run_holds_up_neither_what_ended_before_it_nor_what_comes_after(
     assert Attempt.objects.get(run__job__name="Long").result == ["succeeded", "queued"]
     assert states([before, after]) == ["succeeded", "succeeded"]
     assert [a.verdict for a in Attempt.objects.filter(run=after)] == ["handed_back", "succeeded"]
+
+
+def test_no_run_of_a_batch_begins_once_its_lease_has_ended(
+    request_runs: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slot is frozen between two runs of a batch, for longer than their leases."""
+    monkeypatch.setattr(turn, "pace", lambda performed, seconds: 10)
+    runs = request_runs("sample.trusted", "sample.trusted", "sample.trusted", "sample.trusted")
+    monkeypatch.setattr(inline, "LOOK_SECONDS", 5.0)  # the watching thread would end this very process
+    performed = []
+
+    def freeze_after_the_second(work: Assignment, **options: Any) -> Outcome:
+        outcome = perform_in_process(work, **options)
+        performed.append(work.run_id)
+        if len(performed) == 2:
+            assert turn._slot is not None
+            turn._slot.claimed_at -= conf().lease.total_seconds()
+        return outcome
+
+    monkeypatch.setattr(inline, "perform_in_process", freeze_after_the_second)
+    running.work("default", hostname="slot@test")
+    assert states(runs) == ["succeeded", "succeeded", "queued", "queued"]
+    running.work("default", hostname="slot@test")  # on the hint of the next sweep
+
+    assert states(runs) == ["succeeded"] * 4
+    verdicts = [[a.verdict for a in Attempt.objects.filter(run=run).order_by("number")] for run in runs]
+    assert performed == [run.pk for run in runs]
+    assert verdicts == [["succeeded"], ["succeeded"], ["handed_back", "succeeded"], ["handed_back", "succeeded"]]
 
 
 def test_a_slot_has_made_itself_ready_before_its_first_lease_begins(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
@@ -10,6 +9,7 @@ import pytest
 
 from jobs.services.running import board as module
 from jobs.services.running.board import PLACES, Board, Place
+from jobsched.shim.lease import lease_clock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +92,8 @@ def test_neither_the_dead_nor_those_without_work_are_renewed(
     mine, other, _ = places
     mine.post(Claim(run_id=7))
     assert len(list(other.others())) == 1
-    now = time.monotonic()
-    monkeypatch.setattr(module.time, "monotonic", lambda: now + 2 * module.ALIVE_SECONDS)
+    now = lease_clock()
+    monkeypatch.setattr(module, "lease_clock", lambda: now + 2 * module.ALIVE_SECONDS)
     assert list(other.others()) == []
     mine.alive()
     assert len(list(other.others())) == 1

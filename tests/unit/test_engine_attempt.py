@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from jobsched.domain.errors import Unavailable
 from jobsched.domain.outcomes import Verdict
 from jobsched.engine import Slot
+from jobsched.shim.lease import lease_clock
 from tests.engine_kit import LEASE_SECONDS, ScriptedWatch, alive, call, marker, shell
 
 
@@ -23,7 +23,7 @@ def slot(tmp_path: Path) -> Iterator[Slot]:
 
 
 def deadline() -> float:
-    return time.monotonic() + LEASE_SECONDS
+    return lease_clock() + LEASE_SECONDS
 
 
 def test_work_that_no_process_could_be_started_for_has_not_begun(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +55,7 @@ def test_a_lost_lease_kills_the_work_at_once(slot: Slot) -> None:
 def test_work_goes_on_while_the_database_is_away_and_is_killed_at_the_deadline(slot: Slot) -> None:
     unique = marker()
     watch = ScriptedWatch(unavailable=True)
-    report = slot.perform(shell(f"sleep {unique}"), watch, deadline=time.monotonic() + 4.0)
+    report = slot.perform(shell(f"sleep {unique}"), watch, deadline=lease_clock() + 4.0)
     assert report.outcome.verdict is Verdict.LOST
     assert "could not renew its lease" in report.outcome.reason
     assert watch.beats >= 2, "the heartbeat was not tried again"
@@ -64,7 +64,7 @@ def test_work_goes_on_while_the_database_is_away_and_is_killed_at_the_deadline(s
 
 def test_a_renewed_lease_keeps_work_alive_past_its_first_deadline(slot: Slot) -> None:
     watch = ScriptedWatch()
-    report = slot.perform(shell("sleep 4; echo done"), watch, deadline=time.monotonic() + 3.0)
+    report = slot.perform(shell("sleep 4; echo done"), watch, deadline=lease_clock() + 3.0)
     assert report.outcome.verdict is Verdict.SUCCEEDED
     assert report.output == b"done\n"
 
@@ -72,7 +72,7 @@ def test_a_renewed_lease_keeps_work_alive_past_its_first_deadline(slot: Slot) ->
 def test_a_lease_that_has_run_for_long_before_the_work_begins_is_renewed_in_time(slot: Slot) -> None:
     """The machine was busy between the claim and the start: the next heartbeat would come too late."""
     watch = ScriptedWatch(heartbeat_seconds=10.0)
-    report = slot.perform(shell("sleep 3; echo done"), watch, deadline=time.monotonic() + 2.0)
+    report = slot.perform(shell("sleep 3; echo done"), watch, deadline=lease_clock() + 2.0)
     assert report.outcome.verdict is Verdict.SUCCEEDED
     assert watch.beats == 1
 
@@ -80,7 +80,7 @@ def test_a_lease_that_has_run_for_long_before_the_work_begins_is_renewed_in_time
 def test_a_lease_that_is_found_half_over_is_looked_at_again_in_time(slot: Slot) -> None:
     """Another slot renewed it, some time ago."""
     watch = ScriptedWatch(heartbeat_seconds=10.0, lease_seconds=1.5)
-    report = slot.perform(shell("sleep 5; echo done"), watch, deadline=time.monotonic() + 2.0)
+    report = slot.perform(shell("sleep 5; echo done"), watch, deadline=lease_clock() + 2.0)
     assert report.outcome.verdict is Verdict.SUCCEEDED
     assert watch.beats >= 3
 

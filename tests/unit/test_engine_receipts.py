@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from jobsched.domain.outcomes import Ended, Verdict
 from jobsched.engine import Slot
+from jobsched.shim.lease import lease_clock
 from tests.engine_kit import LEASE_SECONDS, ScriptedWatch, alive, marker, shell
 
 KILLED, TERMINATED = "signal 9 (SIGKILL)", "signal 15 (SIGTERM)"
@@ -25,7 +25,7 @@ def slot(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 def cancelled_once_it_printed(slot: Slot, command: str, **details: float) -> tuple[Verdict, tuple[Ended, ...], int]:
     watch = ScriptedWatch()
     watch.on_flush = lambda _: watch.answer.update(cancel_requested=True)
-    report = slot.perform(shell(command, **details), watch, deadline=time.monotonic() + LEASE_SECONDS)
+    report = slot.perform(shell(command, **details), watch, deadline=lease_clock() + LEASE_SECONDS)
     return report.outcome.verdict, report.processes, report.killed
 
 
@@ -49,7 +49,7 @@ def test_it_tells_who_heeded_and_who_had_to_be_killed(slot: Slot) -> None:
 def test_what_a_run_leaves_behind_is_told_as_well(slot: Slot) -> None:
     unique = marker()
     report = slot.perform(
-        shell(f"setsid sleep {unique} & echo started"), ScriptedWatch(), deadline=time.monotonic() + LEASE_SECONDS
+        shell(f"setsid sleep {unique} & echo started"), ScriptedWatch(), deadline=lease_clock() + LEASE_SECONDS
     )
     assert report.outcome.verdict is Verdict.SUCCEEDED
     assert [process.ended for process in report.processes] == [KILLED] and report.killed == 1
@@ -57,7 +57,7 @@ def test_what_a_run_leaves_behind_is_told_as_well(slot: Slot) -> None:
 
 
 def test_a_run_that_ends_by_itself_leaves_no_receipt(slot: Slot) -> None:
-    report = slot.perform(shell("true"), ScriptedWatch(), deadline=time.monotonic() + LEASE_SECONDS)
+    report = slot.perform(shell("true"), ScriptedWatch(), deadline=lease_clock() + LEASE_SECONDS)
     assert report.processes == ()
 
 

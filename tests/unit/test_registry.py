@@ -93,7 +93,7 @@ def _in_process(call: str, **params: object) -> Assignment:
 
 
 def test_a_trusted_callable_runs_in_this_process() -> None:
-    outcome = perform_in_process(_in_process(f"{__name__}:tidy", path="/x"))
+    outcome = perform_in_process(_in_process(f"{__name__}:tidy", path="/x"), start_work=lambda: None)
     assert (outcome.verdict, outcome.result) == (Verdict.SUCCEEDED, "tidied /x")
 
 
@@ -106,7 +106,7 @@ def test_a_trusted_callable_runs_in_this_process() -> None:
     ],
 )
 def test_a_failure_in_process_is_an_outcome(call: str, reason: str, no_retry: bool) -> None:
-    outcome = perform_in_process(_in_process(call))
+    outcome = perform_in_process(_in_process(call), start_work=lambda: None)
     assert outcome.verdict is Verdict.FAILED
     assert reason in outcome.reason
     assert outcome.no_retry is no_retry

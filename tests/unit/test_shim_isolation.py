@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from jobsched.engine import Slot
 from jobsched.environment import environment
 from jobsched.shim import libc
 from jobsched.shim.isolation import Isolation, candidates
+from jobsched.shim.lease import lease_clock
 from tests.engine_kit import LEASE_SECONDS, ScriptedWatch, alive, call, marker, shell
 
 NOBODY = 65534
@@ -59,7 +59,7 @@ def _perform_as_nobody(work: Assignment, folder: Path, isolation: str, answer: A
     libc.set_dumpable(True)
     os.environ["JOBSCHED_ISOLATION"] = isolation
     with Slot(workspace_dir=folder) as slot:
-        report = slot.perform(work, ScriptedWatch(), deadline=time.monotonic() + LEASE_SECONDS)
+        report = slot.perform(work, ScriptedWatch(), deadline=lease_clock() + LEASE_SECONDS)
         answer.send((report, slot.shim.isolation if slot.shim else None))
 
 

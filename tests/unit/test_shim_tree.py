@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 from jobsched.domain.outcomes import Assignment, Report, Verdict
 from jobsched.engine import Slot
+from jobsched.shim.lease import lease_clock
 from tests.engine_kit import LEASE_SECONDS, ScriptedWatch, alive, call, marker, shell
 from tests.processes import wait_for
 
@@ -33,7 +33,7 @@ def slot(isolation: str, tmp_path: Path) -> Iterator[Slot]:
 
 
 def perform(slot: Slot, work: Assignment, **watching: Any) -> Report:
-    return slot.perform(work, ScriptedWatch(**watching), deadline=time.monotonic() + LEASE_SECONDS)
+    return slot.perform(work, ScriptedWatch(**watching), deadline=lease_clock() + LEASE_SECONDS)
 
 
 ESCAPES = {
@@ -66,7 +66,7 @@ def test_five_hundred_children_die_with_their_run(slot: Slot) -> None:
 
     watch.on_flush = cancel
     work = shell(f"trap '' TERM; {command}", grace_seconds=0.0)
-    report = slot.perform(work, watch, deadline=time.monotonic() + LEASE_SECONDS)
+    report = slot.perform(work, watch, deadline=lease_clock() + LEASE_SECONDS)
     assert report.outcome.verdict is Verdict.CANCELLED
     assert report.killed >= 500
     assert not alive(unique)
@@ -82,7 +82,7 @@ def test_a_callable_cannot_leave_a_process_behind(slot: Slot) -> None:
 def _in_a_slot(work: Assignment, folder: Path, lease_seconds: float, answer: Any) -> None:
     watch = ScriptedWatch(heartbeat_seconds=0.1, lease_seconds=lease_seconds)
     with Slot(workspace_dir=folder) as slot:
-        answer.send(slot.perform(work, watch, deadline=time.monotonic() + lease_seconds).outcome)
+        answer.send(slot.perform(work, watch, deadline=lease_clock() + lease_seconds).outcome)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from jobsched.domain.outcomes import Outcome, Report, Verdict
 from jobsched.domain.retry import RetryPolicy, decide
 from jobsched.engine import Slot
+from jobsched.shim.lease import lease_clock
 from tests.engine_kit import LEASE_SECONDS, ScriptedWatch, assignment, shell
 
 
@@ -27,7 +27,7 @@ def slot(folder: Path) -> Iterator[Slot]:
 
 
 def perform(slot: Slot, command: str) -> Report:
-    return slot.perform(shell(command), ScriptedWatch(), deadline=time.monotonic() + LEASE_SECONDS)
+    return slot.perform(shell(command), ScriptedWatch(), deadline=lease_clock() + LEASE_SECONDS)
 
 
 def left(folder: Path) -> list[Path]:
@@ -62,7 +62,7 @@ def test_the_last_line_of_the_last_step_counts(slot: Slot) -> None:
         {"name": "two", "run": 'printf "5m\\n\\n" >>"$JOBSCHED_RETRY"; exit 1'},
     ]
     report = slot.perform(
-        assignment("steps", {"steps": steps}), ScriptedWatch(), deadline=time.monotonic() + LEASE_SECONDS
+        assignment("steps", {"steps": steps}), ScriptedWatch(), deadline=lease_clock() + LEASE_SECONDS
     )
     assert (report.outcome.retry_after_seconds, report.outcome.no_retry) == (300.0, False)
 

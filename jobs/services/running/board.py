@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import mmap
 import struct
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -23,6 +22,7 @@ from uuid import UUID
 from billiard.process import current_process
 
 from jobs.store.claims import Held
+from jobsched.shim.lease import lease_clock
 
 PLACES: Final = 128
 """Slots of a worker beyond so many renew their own."""
@@ -85,7 +85,7 @@ class Place:
 
     def alive(self) -> None:
         """Tell the others that this slot is there."""
-        _MOMENT.pack_into(self._memory, self._start + _SEEN_AT, time.monotonic())
+        _MOMENT.pack_into(self._memory, self._start + _SEEN_AT, lease_clock())
 
     def called(self) -> bool:
         """Tell, once, whether another slot found something that this one had better ask the database about."""
@@ -100,7 +100,7 @@ class Place:
 
     def others(self) -> Iterator[Posted]:
         """Return the claims that living slots of this worker hold, but this one's."""
-        since = time.monotonic() - ALIVE_SECONDS
+        since = lease_clock() - ALIVE_SECONDS
         for number in range(len(self._memory) // _SIZE):
             start = number * _SIZE
             (seen,) = _MOMENT.unpack_from(self._memory, start + _SEEN_AT)

@@ -31,7 +31,9 @@ from jobs.store.session import Session
 from jobsched.domain.errors import CancelRequested, TimeLimitExceeded, Unavailable, WorkerStopping
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
 from jobsched.domain.retry import OnLost
+from jobsched.engine.reasons import NOT_STARTED_IN_TIME
 from jobsched.executors.python import perform_in_process
+from jobsched.shim.lease import LeaseEnded, lease_clock
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ HOLD_UP_SECONDS = 1.0
 their turn. Far below any lease, so that only the run in hand ever needs a renewal."""
 
 _STOPPING = Outcome(verdict=Verdict.HANDED_BACK, reason="the worker is stopping")
+_LEASE_ENDED = Outcome(verdict=Verdict.HANDED_BACK, reason=NOT_STARTED_IN_TIME)
 _HELD_UP = Outcome(verdict=Verdict.HANDED_BACK, reason="a longer run held up its batch")
 
 _TOLD: Final[dict[type[Exception], str]] = {
@@ -98,8 +101,7 @@ class Inline:
             self._waiting = deque(claims)
             self._ended = []
             self._events = []
-            self._began = time.monotonic()
-            self._renewed_at = self._slot.claimed_at
+            self._began = lease_clock()
         self._busy.set()
         while (claim := self._next()) is not None:
             self._perform_one(claim)
@@ -114,7 +116,8 @@ class Inline:
             claim = self._waiting.popleft()
             self._interrupt = None
             self._current_work = self._slot.assignment(claim)
-            self._current_began = time.monotonic()
+            self._current_began = lease_clock()
+            self._renewed_at = self._slot.claimed_at  # no renewal of an earlier run is one of this run
             self._current = None if worker.stopping() else claim
         return claim
 
@@ -126,7 +129,9 @@ class Inline:
         if self._current is not None:
             try:
                 try:
-                    outcome = perform_in_process(work)
+                    outcome = perform_in_process(work, start_work=self._check_lease)
+                except LeaseEnded:
+                    outcome = _LEASE_ENDED
                 finally:
                     self._current = None  # from here on the signal raises nothing
             except tuple(_TOLD) as error:
@@ -142,6 +147,11 @@ class Inline:
             self._ended.append(
                 settle(claim, content, outcome, now=datetime.now(UTC), unit=random.random())  # noqa: S311 - jitter
             )
+
+    def _check_lease(self) -> None:
+        """Raise LeaseEnded if the lease of the run in hand has ended: this process may have been frozen meanwhile."""
+        if lease_clock() >= self._renewed_at + deadline_seconds():
+            raise LeaseEnded(NOT_STARTED_IN_TIME)
 
     def _interrupted(self, work: Assignment) -> Outcome:
         if self._interrupt is CancelRequested:
@@ -162,12 +172,12 @@ class Inline:
             time.sleep(LOOK_SECONDS)
             if self._busy.is_set():
                 try:
-                    self._look(session, time.monotonic())
+                    self._look(session, lease_clock())
                 except Unavailable as error:
                     logger.warning("in-process batch not renewed error=%s", error)
                 except Exception:  # nobody else would renew or end the run in hand
                     logger.exception("in-process batch not looked after, trying again")
-                if time.monotonic() > self._renewed_at + deadline_seconds():
+                if lease_clock() > self._renewed_at + deadline_seconds():
                     self._end_slot(session, None)
 
     def _look(self, session: Session, now: float) -> None:
@@ -201,7 +211,7 @@ class Inline:
         self._waiting.clear()
 
     def _renew(self, session: Session, current: Claim) -> None:
-        sent = time.monotonic()
+        sent = lease_clock()
         standing = store.heartbeat(session, [current], lease=conf().lease)
         if current is not self._current:  # it has ended meanwhile, and its claim with it
             return

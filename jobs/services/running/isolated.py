@@ -20,6 +20,7 @@ from jobsched.domain.errors import Unavailable
 from jobsched.domain.outcomes import Outcome, Report, Verdict
 from jobsched.domain.retry import OnLost
 from jobsched.engine import Pulse
+from jobsched.shim.lease import lease_clock
 
 logger = logging.getLogger(__name__)
 
@@ -89,8 +90,8 @@ class ClaimWatch:
         """Renew the lease, unless another slot just did. Raises Unavailable when the database cannot be reached."""
         sent = self._place.renewed_at(self._claim)
         cancel_requested = lost = False
-        if self._hurried or time.monotonic() - sent > FRESH * self.heartbeat_seconds:
-            sent = time.monotonic()
+        if self._hurried or lease_clock() - sent > FRESH * self.heartbeat_seconds:
+            sent = lease_clock()
             standing = self._renew([] if self._hurried else list(self._place.others()), sent)
             lost = self._mine not in standing
             cancel_requested = standing.get(self._mine, False)

@@ -23,6 +23,7 @@ from jobsched.domain.content import Content
 from jobsched.domain.errors import InvalidInput, Unavailable
 from jobsched.domain.outcomes import Assignment
 from jobsched.engine import Slot
+from jobsched.shim.lease import lease_clock
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class SlotProcess:
         self.session = Session()
         self.events = messages.Events(hostname=hostname, enabled=conf().task_events)
         self.claimed_at = 0.0
-        """Monotonic time at which the present claims were asked for: their leases count from then at the earliest."""
+        """When the present claims were requested, by `lease_clock`: their leases count from then at the earliest."""
         self._contents: dict[int, tuple[str, str, Content]] = {}
 
     @cached_property
@@ -61,7 +62,7 @@ class SlotProcess:
             self.engine.warm()
 
     def lease_deadline(self) -> float:
-        """The monotonic moment by which the present claims must have been renewed, or their work be dead."""
+        """The moment, by `lease_clock`, by which the present claims must have been renewed, or their work be dead."""
         return self.claimed_at + deadline_seconds()
 
     def record(self, settlements: Sequence[Settlement], *, claim_from: str | None, limit: int = 1) -> list[Claim]:
@@ -69,7 +70,7 @@ class SlotProcess:
         request = claim_from and ClaimRequest(
             token=uuid4(), queue=claim_from, limit=limit, worker=self.name, lease=conf().lease
         )
-        self.claimed_at = time.monotonic()
+        self.claimed_at = lease_clock()
         try:
             settled = settle_and_claim(self.session, settlements, request or None, actor=self.name)
         except Unavailable as error:
@@ -135,7 +136,7 @@ class SlotProcess:
 
     def _seconds_to_deadline(self, claim: Claim) -> float | None:
         left = claim.seconds_to_deadline
-        return None if left is None else max(0.0, left - (time.monotonic() - self.claimed_at))
+        return None if left is None else max(0.0, left - (lease_clock() - self.claimed_at))
 
     def close(self) -> None:
         """End the engine's processes and close the session."""

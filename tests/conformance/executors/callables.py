@@ -16,6 +16,10 @@ def greet(name: str = "world") -> dict[str, str]:
     return {"greeting": f"hello {name}"}
 
 
+def touch(path: str) -> None:
+    Path(path).touch()
+
+
 def fail() -> None:
     raise ValueError("the disk is full")
 

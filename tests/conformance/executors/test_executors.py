@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from jobsched.domain.outcomes import Assignment, Report, Verdict
 from jobsched.engine import Slot
+from jobsched.shim.lease import lease_clock
 from tests.conformance.executors.server import running
 from tests.engine_kit import LEASE_SECONDS, ScriptedWatch, alive, assignment, call, marker, shell
 
@@ -105,7 +105,7 @@ def slot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slot]:
     os.environ["JOBSCHED_TEST_SECRET"] = os.environ["AWS_SECRET_ACCESS_KEY"] = SECRET
     try:
         with Slot(workspace_dir=tmp_path_factory.mktemp("workspaces"), after_fork=_note_hook) as made:
-            made.perform(shell("true"), ScriptedWatch(), deadline=time.monotonic() + LEASE_SECONDS)
+            made.perform(shell("true"), ScriptedWatch(), deadline=lease_clock() + LEASE_SECONDS)
             yield made
     finally:
         del os.environ["JOBSCHED_TEST_SECRET"], os.environ["AWS_SECRET_ACCESS_KEY"]
@@ -121,7 +121,7 @@ Perform = Callable[..., Report]
 @pytest.fixture
 def perform(slot: Slot) -> Perform:
     def perform(work: Assignment, **watching: Any) -> Report:
-        return slot.perform(work, ScriptedWatch(**watching), deadline=time.monotonic() + LEASE_SECONDS)
+        return slot.perform(work, ScriptedWatch(**watching), deadline=lease_clock() + LEASE_SECONDS)
 
     return perform
 
@@ -342,7 +342,7 @@ def test_runs_do_not_share_their_random_numbers(perform: Perform) -> None:
 def test_a_callable_holds_no_connection_of_its_worker(tmp_path: Path) -> None:
     secret_file = tmp_path / "connection"
     with secret_file.open("w"), Slot(workspace_dir=tmp_path / "workspaces") as slot:
-        report = slot.perform(call("own_descriptors"), ScriptedWatch(), deadline=time.monotonic() + LEASE_SECONDS)
+        report = slot.perform(call("own_descriptors"), ScriptedWatch(), deadline=lease_clock() + LEASE_SECONDS)
     targets = report.outcome.result
     assert str(secret_file) not in targets
     assert len([target for target in targets if target.startswith("socket:")]) == 1, "only the conversation"
