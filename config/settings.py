@@ -23,12 +23,17 @@
 | JOBSCHED_S3_BUCKET | keep long output in this bucket instead of the data folder | none |
 | JOBSCHED_S3_ENDPOINT_URL | the address of an S3 server that is not Amazon's | Amazon's |
 | JOBSCHED_S3_REGION | the bucket's region | as the credentials say |
+| AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY | the bucket's credentials | as boto3 finds them |
 | JOBSCHED_LOG_LEVEL | logging level | INFO |
+
+Each secret (the first three variables and the bucket's credentials) can stand in a file instead, which the variable
+with `_FILE` at its end names: `JOBSCHED_SECRET_KEY_FILE=/run/secrets/secret-key`.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -36,16 +41,38 @@ from django.core.exceptions import ImproperlyConfigured
 from environs import Env, EnvError, validate
 
 from config.database import Patience, database
+from jobsched.domain.errors import InvalidInput
+from jobsched.secretfiles import secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 NOT_NEGATIVE = validate.Range(min=0, error="a time limit in seconds must not be negative")
 env = Env()
 
+
+def _required(name: str) -> str:
+    value = secret(name, os.environ)
+    if not value:
+        raise InvalidInput(
+            f"{name} is not set: set it, or name a file that holds it in {name}_FILE (see config/settings.py); "
+            "`make up` does it for you."
+        )
+    return value
+
+
+try:
+    DATABASE_URL = _required("JOBSCHED_DATABASE_URL")
+    BROKER_URL = _required("JOBSCHED_BROKER_URL")
+    SECRET_KEY = _required("JOBSCHED_SECRET_KEY")
+    S3_CREDENTIALS = {
+        option: value
+        for option, name in (("access_key", "AWS_ACCESS_KEY_ID"), ("secret_key", "AWS_SECRET_ACCESS_KEY"))
+        if (value := secret(name, os.environ))
+    }
+except InvalidInput as error:
+    raise ImproperlyConfigured(str(error)) from None
+
 try:
     with env.prefixed("JOBSCHED_"):
-        DATABASE_URL = env.str("DATABASE_URL")
-        BROKER_URL = env.str("BROKER_URL")
-        SECRET_KEY = env.str("SECRET_KEY")
         ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["127.0.0.1", "localhost"])
         CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
         HTTPS = env.bool("HTTPS", False)
@@ -161,6 +188,7 @@ if S3_BUCKET := env.str("JOBSCHED_S3_BUCKET", ""):
             "endpoint_url": env.str("JOBSCHED_S3_ENDPOINT_URL", "") or None,
             "region_name": env.str("JOBSCHED_S3_REGION", "") or None,
             "location": "output",
+            **S3_CREDENTIALS,
         },
     }
 # Admin pages carry few static files; finding them in the packages spares users a collectstatic.

@@ -26,6 +26,7 @@ from jobsched.local.foreground import INTERRUPTED, run_stack, until_interrupted
 from jobsched.local.sandbox import run_with_servers
 from jobsched.local.stack import Plan
 from jobsched.local.state import FOLDER_NAME, DataFolder
+from jobsched.secretfiles import resolved
 
 _STOP_WITHIN_SECONDS = 90.0
 
@@ -118,9 +119,10 @@ def say(line: str) -> None:
 
 def _plan(data: Path, broker: str | None, concurrency: int) -> Plan:
     folder = DataFolder(Path(data))
-    choice = choose_broker(broker, os.environ)
+    environ = resolved(os.environ)
+    choice = choose_broker(broker, environ)
     folder.create()
-    return Plan(folder=folder, broker=choice, environ=dict(os.environ), concurrency=concurrency, pid=os.getpid())
+    return Plan(folder=folder, broker=choice, environ=environ, concurrency=concurrency, pid=os.getpid())
 
 
 def _leave(work: Callable[[], int]) -> None:

@@ -20,6 +20,7 @@ import click
 from jobsched.local.confine import listen
 from jobsched.local.rabbitmq import rabbitmq_program
 from jobsched.local.servers import Server, postgres, rabbitmq
+from jobsched.secretfiles import resolved
 
 _NOT_FOUND = 127
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -36,10 +37,11 @@ def run_with_servers(command: Sequence[str], *, data: Path | None, with_broker: 
     with ExitStack() as stack:
         folder = data or Path(stack.enter_context(_temporary_folder()))
         urls = stack.enter_context(_servers(folder, with_broker=with_broker))
+        environ = resolved(os.environ)
         env = {
-            **os.environ,
+            **environ,
             **urls,
-            "JOBSCHED_SECRET_KEY": os.environ.get("JOBSCHED_SECRET_KEY", secrets.token_urlsafe(48)),
+            "JOBSCHED_SECRET_KEY": environ.get("JOBSCHED_SECRET_KEY", secrets.token_urlsafe(48)),
             "JOBSCHED_DATA_DIR": str(folder.absolute()),
         }
         return _run(command, env)

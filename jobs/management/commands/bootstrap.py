@@ -11,10 +11,13 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from knox.crypto import hash_token
 from knox.models import AuthToken
+
+from jobsched.domain.errors import InvalidInput
+from jobsched.secretfiles import secret
 
 ADMIN = "admin"
 
@@ -23,8 +26,9 @@ class Command(BaseCommand):
     """`bootstrap`: safe to repeat; it never changes an administrator or a token that are there."""
 
     help = (
-        f"Create the superuser '{ADMIN}' with the password in JOBSCHED_ADMIN_PASSWORD (without one, a generated "
-        "one goes into the file admin-password in the data folder), and with --token-file a token for the REST API."
+        f"Create the superuser '{ADMIN}' with the password in JOBSCHED_ADMIN_PASSWORD, or in the file that "
+        "JOBSCHED_ADMIN_PASSWORD_FILE names (without either, a generated one goes into the file admin-password in the "
+        "data folder), and with --token-file a token for the REST API."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -46,7 +50,10 @@ class Command(BaseCommand):
         if found is not None:
             self.stdout.write(f"user {ADMIN} is there")
             return found
-        password = os.environ.get("JOBSCHED_ADMIN_PASSWORD")
+        try:
+            password = secret("JOBSCHED_ADMIN_PASSWORD", os.environ)
+        except InvalidInput as error:
+            raise CommandError(str(error)) from None
         if not password:
             password = secrets.token_urlsafe(12)
             path = Path(settings.DATA_DIR) / "admin-password"
