@@ -39,6 +39,8 @@ class Which(TypedDict, total=False):
     queue: str | None
     reason: str | None
     exit_code: int | None
+    signal: str | None
+    """The number or the name of a signal: `9`, `KILL`, `SIGKILL`."""
     error: str | None
     worker: str | None
     trigger: str | None

@@ -44,6 +44,7 @@ class SectionEnd:
 
     verdict: Verdict | None = Verdict.SUCCEEDED
     exit_code: int | None = None
+    signal: int | None = None
 
 
 @dataclass(kw_only=True)
@@ -94,7 +95,13 @@ class Context:
             raise
         finally:
             seconds = time.monotonic() - started
-            self.control.ask({"end": {"verdict": end.verdict, "exit_code": end.exit_code, "duration_seconds": seconds}})
+            told = {
+                "verdict": end.verdict,
+                "exit_code": end.exit_code,
+                "signal": end.signal,
+                "duration_seconds": seconds,
+            }
+            self.control.ask({"end": told})
 
     def replace_process(self, arguments: Sequence[str], *, env: Mapping[str, str], folder: Path) -> NoReturn:
         """Become another program, whose exit code is then the outcome.

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from jobs.models import Run
 from jobs.models.runfilter import DEAD_ENDS, RunFilter
+from jobsched.domain import signals
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.states import State
 
@@ -96,6 +97,15 @@ class ExitCodeFilter(TypedFilter):
         return {"exit_code": int(value)}
 
 
+class SignalFilter(TypedFilter):
+    title = "signal"
+    parameter_name = "signal"
+
+    @classmethod
+    def terms(cls, value: str) -> Terms:
+        return {"signal": signals.parse(value)}
+
+
 class ErrorFilter(TypedFilter):
     title = "exception"
     parameter_name = "error"
@@ -132,7 +142,14 @@ def _moment(value: str) -> datetime:
     return found if found.tzinfo else timezone.make_aware(found)
 
 
-_TYPED: tuple[type[TermsFilter], ...] = (DeadEndFilter, ReasonFilter, ExitCodeFilter, ErrorFilter, WorkerFilter)
+_TYPED: tuple[type[TermsFilter], ...] = (
+    DeadEndFilter,
+    ReasonFilter,
+    ExitCodeFilter,
+    SignalFilter,
+    ErrorFilter,
+    WorkerFilter,
+)
 _READ: dict[str, Callable[[str], Terms]] = {
     **{str(one.parameter_name): one.terms for one in _TYPED},
     "state__exact": _states,

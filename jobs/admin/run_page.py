@@ -18,6 +18,7 @@ from jobs.admin.outputs import SHOWN_CHARACTERS, ending, live_end
 from jobs.admin.printable import printable
 from jobs.models import Attempt, Run
 from jobs.services import reading
+from jobsched.domain.signals import signal_name
 from jobsched.domain.states import State
 
 REASON_CHARACTERS = 90
@@ -31,7 +32,7 @@ class SectionView:
     name: str
     badge: SafeString | str
     took: str
-    exit_code: int | None
+    ended_with: str
     output: str
     open: bool
     """The step a reader most likely came for: the one that did not succeed."""
@@ -129,10 +130,16 @@ def short(text: str) -> SafeString:
 
 
 def outcome(view: reading.RunView) -> str:
-    """What the last attempt ended with, for a cell of a list: exit code, HTTP status, exception."""
-    told = [f"exit code {view.exit_code}"] if view.exit_code is not None else []
+    """What the last attempt ended with, for a cell of a list: exit code, signal, HTTP status, exception."""
+    told = _process_end(view.exit_code, view.signal)
     told += [f"HTTP {view.http_status}"] if view.http_status is not None else []
     return ", ".join([*told, *([printable(view.error)] if view.error else [])])
+
+
+def _process_end(exit_code: int | None, signal: int | None) -> list[str]:
+    """Return the exit code and the signal of a process that ended, each where there is one."""
+    told = [f"exit code {exit_code}"] if exit_code is not None else []
+    return told + ([signal_name(signal)] if signal is not None else [])
 
 
 def _facts(view: reading.RunView) -> list[tuple[str, Any]]:
@@ -185,7 +192,7 @@ def _attempt(attempt: Attempt, *, of: Run) -> AttemptView:
         format_html("began {}", moment(attempt.started_at)),
     ]
     facts += [f"on {attempt.worker}"] if attempt.worker else []
-    facts += [f"exit code {attempt.exit_code}"] if attempt.exit_code is not None else []
+    facts += _process_end(attempt.exit_code, attempt.signal)
     facts += [f"HTTP {attempt.http_status}"] if attempt.http_status is not None else []
     facts += [printable(attempt.error)] if attempt.error else []
     if attempt.killed:
@@ -228,7 +235,7 @@ def _section(section: dict[str, Any]) -> SectionView:
         name=printable(str(section.get("name", ""))),
         badge=state_badge(str(verdict)) if verdict else "not run",
         took="" if seconds is None else duration(timedelta(seconds=float(seconds))),
-        exit_code=section.get("exit_code"),
+        ended_with=", ".join(_process_end(section.get("exit_code"), section.get("signal"))),
         output=ending(str(section.get("output") or "")),
         open=verdict not in (None, "succeeded"),
     )

@@ -17,7 +17,14 @@ from django.utils.safestring import SafeString
 from jobs.admin import run_many, run_page
 from jobs.admin.badges import NOTHING, duration, moment, state_badge
 from jobs.admin.outputs import download
-from jobs.admin.run_filters import DeadEndFilter, ErrorFilter, ExitCodeFilter, ReasonFilter, WorkerFilter
+from jobs.admin.run_filters import (
+    DeadEndFilter,
+    ErrorFilter,
+    ExitCodeFilter,
+    ReasonFilter,
+    SignalFilter,
+    WorkerFilter,
+)
 from jobs.admin.run_list import JobFilter, NewestFirst, ProjectFilter, QueueFilter
 from jobs.models import Job, Run
 from jobs.services import control, reading
@@ -53,6 +60,7 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
         ("created_at", admin.DateFieldListFilter),
         ReasonFilter,
         ExitCodeFilter,
+        SignalFilter,
         ErrorFilter,
         WorkerFilter,
     )

@@ -25,7 +25,7 @@ from rest_framework.request import Request
 from jobs.models import Run
 from jobs.models.runfilter import RunFilter
 from jobs.services import bulk
-from jobsched.domain import durations
+from jobsched.domain import durations, signals
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.states import State
 
@@ -110,6 +110,10 @@ def _listed(value: Any) -> Any:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
+def _text_of_number(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class RunsAsked(Asked):
     """Which runs are meant. States are a list, or text with commas; `since` is a duration, up to now."""
 
@@ -119,6 +123,7 @@ class RunsAsked(Asked):
     queue: Word | None = None
     reason: Word | None = None
     exit_code: int | None = Field(default=None, ge=-(2**31), le=2**31 - 1)
+    signal: Annotated[Word, BeforeValidator(_text_of_number)] | None = None
     error: Word | None = None
     worker: Word | None = None
     trigger: Run.Trigger | None = None
@@ -135,7 +140,7 @@ class RunsAsked(Asked):
         return self
 
     def filter(self) -> RunFilter:
-        """Return what is asked for. Raises InvalidInput when `since` is not a duration."""
+        """Return what is asked for. Raises InvalidInput when `since` is not a duration, or `signal` not a signal."""
         since = None if self.since is None else datetime.now(UTC) - durations.parse(self.since)
         return RunFilter(
             project=self.project,
@@ -144,6 +149,7 @@ class RunsAsked(Asked):
             queue=self.queue,
             reason=self.reason,
             exit_code=self.exit_code,
+            signal=None if self.signal is None else signals.parse(self.signal),
             error=self.error,
             worker=self.worker,
             trigger=self.trigger,

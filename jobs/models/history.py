@@ -21,6 +21,8 @@ class Attempt(models.Model):
     verdict = models.CharField(max_length=11, choices=[(v.value, v.value.replace("_", " ")) for v in Verdict])
     reason = models.TextField(blank=True, default="")
     exit_code = models.IntegerField(null=True)
+    # The signal that ended the work; `exit_code` is then 128 more.
+    signal = models.PositiveSmallIntegerField(null=True)
     http_status = models.IntegerField(null=True)
     error = models.TextField(null=True)
     result = models.JSONField(null=True)

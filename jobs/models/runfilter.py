@@ -32,7 +32,9 @@ class RunFilter:
     reason: str | None = None
     """A part of the reason, in upper or lower case."""
     exit_code: int | None = None
-    """Of the last attempt, as is `error`."""
+    """Of the last attempt, as are `signal` and `error`."""
+    signal: int | None = None
+    """The number of the signal that ended the work."""
     error: str | None = None
     """The class of an exception, alone or with its module."""
     worker: str | None = None
@@ -70,7 +72,7 @@ class RunFilter:
             runs = runs.filter(reason__icontains=self.reason)
         if self.worker is not None:
             runs = runs.filter(Q(worker=self.worker) | Q(worker__startswith=f"{self.worker}/"))
-        if self.exit_code is not None or self.error is not None:
+        if any(asked is not None for asked in (self.exit_code, self.signal, self.error)):
             runs = runs.filter(Exists(self._last_attempt()))
         if self.retried is not None:
             again = Exists(Run.objects.filter(retry_of=OuterRef("pk")).exclude(state=State.SKIPPED))
@@ -91,6 +93,8 @@ class RunFilter:
         found = Attempt.objects.filter(run=OuterRef("pk"), number=OuterRef("attempt"))
         if self.exit_code is not None:
             found = found.filter(exit_code=self.exit_code)
+        if self.signal is not None:
+            found = found.filter(signal=self.signal)
         if self.error is not None:
             found = found.filter(Q(error=self.error) | Q(error__endswith=f".{self.error}"))
         return found

@@ -51,7 +51,8 @@ class RunView:
     """What it is performed with: the definition's parameters, with the request's own laid over them."""
     max_attempts: int
     exit_code: int | None
-    """Of its last attempt, as are `http_status` and `error`; None while that is under way."""
+    """Of its last attempt, as are `signal`, `http_status` and `error`; None while that is under way."""
+    signal: int | None
     http_status: int | None
     error: str | None
     cancelling: str
@@ -148,6 +149,10 @@ def _runs() -> RunQuerySet:
     return told(Run.objects.all())
 
 
+_ENDED_WITH = ("exit_code", "signal", "http_status", "error")
+"""What is told of the last attempt of a run beside the run itself."""
+
+
 def told(runs: RunQuerySet) -> RunQuerySet:
     """Have a query of runs bring all that `view` needs, in one statement."""
     last = Attempt.objects.filter(run=OuterRef("pk"), number=OuterRef("attempt"))
@@ -157,7 +162,7 @@ def told(runs: RunQuerySet) -> RunQuerySet:
         own_params=F("definition__content__params"),
         retries=F("definition__content__retries__max"),
         asked_at=Now(),
-        last=Subquery(last.values(ended=JSONObject(exit_code="exit_code", http_status="http_status", error="error"))),
+        last=Subquery(last.values(ended=JSONObject(**{name: name for name in _ENDED_WITH}))),
     )
 
 
@@ -170,6 +175,7 @@ def view(run: Run) -> RunView:
         params={**(getattr(run, "own_params", None) or {}), **(run.params or {})},
         max_attempts=1 + (getattr(run, "retries", None) or 0),
         exit_code=ended.get("exit_code"),
+        signal=ended.get("signal"),
         http_status=ended.get("http_status"),
         error=ended.get("error"),
         cancelling=_cancelling(run),

@@ -72,6 +72,7 @@ class Settlement:
     attempt_reason: str = ""
     handed_back: bool = False
     exit_code: int | None = None
+    signal: int | None = None
     http_status: int | None = None
     error: str | None = None
     result: Any = None
@@ -106,7 +107,8 @@ _SETTLE = """
 i AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(settlements)s::jsonb) AS i(
         run_id bigint, attempt int, token uuid, after text, reason text, again_in_seconds double precision,
-        verdict text, attempt_reason text, handed_back boolean, exit_code int, http_status int, error text,
+        verdict text, attempt_reason text, handed_back boolean, exit_code int, signal smallint, http_status int,
+        error text,
         result jsonb, output text, output_key text, output_total bigint, sections jsonb, killed int, processes jsonb)
 ), settled AS (
     UPDATE jobs_run r SET
@@ -131,9 +133,9 @@ i AS MATERIALIZED (
     RETURNING r.id, r.attempt, r.state, r.reason, r.worker, r.started_at, r.job_id, r.lane
 ), kept AS (
     INSERT INTO jobs_attempt (
-        run_id, number, verdict, reason, exit_code, http_status, error, result, worker, claim_token, started_at,
-        finished_at, output, output_key, output_total, sections, killed, processes)
-    SELECT i.run_id, i.attempt, i.verdict, i.attempt_reason, i.exit_code, i.http_status, i.error, i.result,
+        run_id, number, verdict, reason, exit_code, signal, http_status, error, result, worker, claim_token,
+        started_at, finished_at, output, output_key, output_total, sections, killed, processes)
+    SELECT i.run_id, i.attempt, i.verdict, i.attempt_reason, i.exit_code, i.signal, i.http_status, i.error, i.result,
         s.worker, i.token, s.started_at, clock_timestamp(), i.output, i.output_key, i.output_total, i.sections,
         i.killed, i.processes
     FROM settled s JOIN i ON i.run_id = s.id

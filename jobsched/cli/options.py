@@ -61,6 +61,7 @@ _WHICH: Final = (
     click.option("--queue", help="Of this queue."),
     click.option("--reason", metavar="TEXT", help="With this text in their reason."),
     click.option("--exit-code", type=int, metavar="N", help="Whose last attempt ended with this code."),
+    click.option("--signal", metavar="SIGNAL", help="Whose last attempt was ended by this signal, such as KILL or 9."),
     click.option("--error", metavar="CLASS", help="Whose last attempt ended with this exception."),
     click.option("--worker", help="Last performed by this worker."),
     click.option(
@@ -90,8 +91,8 @@ def which_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _NAMES: Final = (
-    *("job", "project", "state", "failed", "queue", "reason", "exit_code", "error", "worker", "trigger"),
-    *("retried", "since", "start", "end", "by"),
+    *("job", "project", "state", "failed", "queue", "reason", "exit_code", "signal", "error", "worker"),
+    *("trigger", "retried", "since", "start", "end", "by"),
 )
 
 

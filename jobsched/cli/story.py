@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from jobsched.cli.tables import duration, ending, fields, moment, run_duration, table
+from jobsched.cli.tables import duration, ending, fields, moment, process_end, run_duration, table
 
 _NAMED = (
     "state",
@@ -71,7 +71,7 @@ def _attempt_rows(attempt: dict[str, Any]) -> list[tuple[Any, ...]]:
         (attempt["number"], attempt["verdict"], ending(attempt), took, result, attempt["reason"])
     ]
     for section in attempt["sections"] or []:
-        took, code = duration(section["duration_seconds"]), section["exit_code"]
-        ended = "" if code is None else f"exit {code}"
+        took = duration(section["duration_seconds"])
+        ended = ", ".join(process_end(section["exit_code"], section.get("signal")))
         rows.append((f"  {section['name']}", section["verdict"], ended, took, None, None))
     return rows

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobsched.cli.terminal import plain
+from jobsched.domain.signals import short_name
 
 _COLOURS: Final = {
     "succeeded": "green",
@@ -79,10 +80,16 @@ def run_duration(run: dict[str, Any]) -> str:
 
 
 def ending(run: dict[str, Any]) -> str:
-    """Return what a run's last attempt, or an attempt, ended with: exit code, HTTP status, exception."""
-    told = [f"exit {run['exit_code']}"] if run["exit_code"] is not None else []
+    """Return what a run's last attempt, or an attempt, ended with: exit code, signal, HTTP status, exception."""
+    told = process_end(run["exit_code"], run["signal"])
     told += [f"HTTP {run['http_status']}"] if run["http_status"] is not None else []
     return ", ".join(told + ([run["error"]] if run["error"] else []))
+
+
+def process_end(exit_code: int | None, signal: int | None) -> list[str]:
+    """Return the exit code and the signal of a process that ended, each where there is one."""
+    told = [f"exit {exit_code}"] if exit_code is not None else []
+    return told + ([short_name(signal)] if signal is not None else [])
 
 
 def _cell(value: Any) -> Text:

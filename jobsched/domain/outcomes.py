@@ -28,6 +28,8 @@ class Section:
     name: str
     verdict: Verdict | None = None
     exit_code: int | None = None
+    signal: int | None = None
+    """As of an outcome."""
     duration_seconds: float | None = None
     output: str = ""
 
@@ -36,6 +38,7 @@ class Section:
             "name": self.name,
             "verdict": self.verdict,
             "exit_code": self.exit_code,
+            "signal": self.signal,
             "duration_seconds": self.duration_seconds,
             "output": self.output,
         }
@@ -52,6 +55,8 @@ class Outcome:
     verdict: Verdict
     reason: str = ""
     exit_code: int | None = None
+    signal: int | None = None
+    """The number of the signal that ended the work. `exit_code` is then 128 more, as shells report it."""
     http_status: int | None = None
     error: str | None = None
     error_bases: tuple[str, ...] = ()

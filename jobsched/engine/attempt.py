@@ -20,6 +20,7 @@ from jobsched.domain.outcomes import Assignment, Ended, Outcome, Report, Verdict
 from jobsched.engine import reasons
 from jobsched.engine.clip import KIB, Clip
 from jobsched.engine.listener import Garbled, Listener
+from jobsched.engine.memory import MemoryKills
 from jobsched.engine.sections import Sections
 from jobsched.engine.watch import Watch
 from jobsched.shim import messages
@@ -46,9 +47,11 @@ class ShimDied(Exception):
 class Attempt:
     """Supervises from `start` to the shim's report that nothing is left."""
 
-    def __init__(self, assignment: Assignment, watch: Watch, *, deadline: float) -> None:
+    def __init__(self, assignment: Assignment, watch: Watch, *, deadline: float, memory: MemoryKills) -> None:
         self._work = assignment
         self._watch = watch
+        self._memory = memory
+        self._memory_kills = memory.count()
         self._deadline = deadline
         self._clip = Clip(head=_KEPT, tail=_KEPT)
         self._sections = Sections()
@@ -299,7 +302,7 @@ class Attempt:
             return Outcome(verdict=Verdict.FAILED, reason=reasons.TOO_MUCH_SAID)
         seen = self._told or reasons.from_wait_status(end["ended"], exit_code_counts=self._replaced_process)
         if self._ending is None:
-            return seen
+            return reasons.out_of_memory(seen, self._memory.since(self._memory_kills))
         grace = self._work.grace_seconds if self._killed_after_grace else None
         why = reasons.why_ending(self._ending, self._work)
         reason = reasons.how_ended(why, killed_after_seconds=grace)

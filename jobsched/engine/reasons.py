@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+from dataclasses import replace
 from typing import Final
 
+from jobsched.domain.exits import from_exit
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
-from jobsched.shim.signals import signal_name
 
 LEASE_RAN_OUT: Final = "the worker could not renew its lease in time, so the run's processes were killed"
 LEASE_LOST: Final = "the worker no longer holds the lease, so the run's processes were killed"
@@ -15,6 +17,8 @@ LEASE_ENDED_BETWEEN: Final = "its lease ended between two parts of its work, so 
 SHIM_DIED: Final = (
     "the process that looks after the run's processes was killed; whether the work took effect is unknown"
 )
+OOM_KILLED: Final = "OOMKilled"
+"""The `error` of work that the kernel ended because memory ran out: the name that Kubernetes and Docker have for it."""
 TOO_MUCH_SAID: Final = "sent more than 4 MiB, or something unreadable, as its result"
 
 
@@ -40,9 +44,19 @@ def from_wait_status(status: int, *, exit_code_counts: bool) -> Outcome:
     `exit_code_counts` is true for work that replaced the process (a shell command): there 0 means success.
     """
     code = os.waitstatus_to_exitcode(status)
-    if code < 0:
-        return Outcome(verdict=Verdict.FAILED, reason=f"killed by {signal_name(-code)}")
-    if code == 0 and exit_code_counts:
-        return Outcome(verdict=Verdict.SUCCEEDED, exit_code=0)
-    detail = f"exit code {code}" if code else "ended without a result (exit code 0)"
-    return Outcome(verdict=Verdict.FAILED, reason=detail, exit_code=code)
+    if code == 0 and not exit_code_counts:
+        return Outcome(verdict=Verdict.FAILED, reason="ended without a result (exit code 0)", exit_code=0)
+    return from_exit(code, by_shell=exit_code_counts)
+
+
+def out_of_memory(outcome: Outcome, kills: int) -> Outcome:
+    """Return the outcome of an attempt during which the kernel killed `kills` processes because memory ran out.
+
+    The kernel counts them for the control group of the whole worker, so only work that was ended by SIGKILL is taken
+    for one of them.
+    """
+    if not kills or outcome.verdict is not Verdict.FAILED or outcome.signal != signal.SIGKILL:
+        return outcome
+    processes = "a process" if kills == 1 else f"{kills} processes"
+    reason = f"{outcome.reason}; out of memory: the kernel killed {processes} of this worker meanwhile"
+    return replace(outcome, reason=reason, error=OOM_KILLED)

@@ -41,13 +41,25 @@ class Sections:
     def end(self, told: dict[str, Any]) -> None:
         """Close the open section with what the work says of it."""
         verdict = told.get("verdict")
-        self._close(Verdict(verdict) if verdict else None, told.get("exit_code"), told.get("duration_seconds"))
+        self._close(
+            Verdict(verdict) if verdict else None,
+            exit_code=told.get("exit_code"),
+            signal=told.get("signal"),
+            seconds=told.get("duration_seconds"),
+        )
 
     def close(self, verdict: Verdict) -> None:
         """Close a section that its work did not live to close."""
-        self._close(verdict, None, None)
+        self._close(verdict)
 
-    def _close(self, verdict: Verdict | None, exit_code: int | None, seconds: float | None) -> None:
+    def _close(
+        self,
+        verdict: Verdict | None,
+        *,
+        exit_code: int | None = None,
+        signal: int | None = None,
+        seconds: float | None = None,
+    ) -> None:
         if self._open is None:
             return
         self._finished.append(
@@ -55,6 +67,7 @@ class Sections:
                 name=self._open,
                 verdict=verdict,
                 exit_code=exit_code,
+                signal=signal,
                 duration_seconds=self._clock() - self._opened_at if seconds is None else seconds,
                 output=as_text(self._clip.render()),
             )

@@ -15,6 +15,7 @@ from jobsched.domain.errors import InvalidInput, Unavailable
 from jobsched.domain.outcomes import Assignment, Outcome, Report, Verdict
 from jobsched.engine.attempt import Attempt, ShimDied
 from jobsched.engine.child import perform
+from jobsched.engine.memory import MemoryKills
 from jobsched.engine.watch import Watch
 from jobsched.engine.workspaces import Workspaces
 from jobsched.shim import workspace
@@ -39,6 +40,7 @@ class Slot:
         self._workspaces = Workspaces(workspace_dir)
         self._work = partial(perform, after_fork=after_fork)
         self._shim: Handle | None = None
+        self._memory = MemoryKills.of_this_process()
 
     def __enter__(self) -> Self:
         return self
@@ -78,7 +80,7 @@ class Slot:
         except InvalidInput as error:
             return Report(outcome=Outcome(verdict=Verdict.FAILED, reason=str(error), no_retry=True))
         folder = self._workspaces.make(assignment) if executor.needs_workspace else None
-        attempt = Attempt(assignment, watch, deadline=deadline)
+        attempt = Attempt(assignment, watch, deadline=deadline, memory=self._memory)
         try:
             self._start(attempt, folder)
             return _as_it_wished(attempt.supervise(), folder)

@@ -8,14 +8,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
 from jobsched.domain.errors import InvalidInput
+from jobsched.domain.exits import from_exit
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
 from jobsched.executor import Context, SectionEnd, required
 from jobsched.shim import libc
-from jobsched.shim.signals import signal_name
 from jobsched.shim.tree import SubreaperTree
 
 _SHELL: Final = "/bin/sh"
@@ -87,31 +87,33 @@ def _perform(step: _Step, context: Context, grace_seconds: float) -> Outcome:
 
 def _judge(step: _Step, process: subprocess.Popen[bytes], context: Context, grace_seconds: float) -> Outcome:
     if not _ended_within(process, step.timeout_seconds):
-        how = _end_all(process, grace_seconds)
+        ended_in_grace, code = _end_all(process, grace_seconds)
+        how = "ended by SIGTERM" if ended_in_grace else f"killed after {grace_seconds:g} s of grace"
         reason = f"step {step.name!r} ran longer than its limit of {step.timeout_seconds:g} s; {how}"
-        return Outcome(verdict=Verdict.TIMED_OUT, reason=reason)
-    code = process.wait()
+        return replace(from_exit(code, by_shell=True), verdict=Verdict.TIMED_OUT, reason=reason)
+    outcome = from_exit(process.wait(), by_shell=True)
     if context.ending is not None:
-        return Outcome(verdict=context.ending, reason=f"ended during step {step.name!r}", exit_code=code)
-    if code == 0:
-        return Outcome(verdict=Verdict.SUCCEEDED, exit_code=0)
-    if code < 0:
-        reason = f"step {step.name!r} failed: killed by {signal_name(-code)}"
-        return Outcome(verdict=Verdict.FAILED, reason=reason)
-    return Outcome(verdict=Verdict.FAILED, reason=f"step {step.name!r} failed: exit code {code}", exit_code=code)
+        return replace(outcome, verdict=context.ending, reason=f"ended during step {step.name!r}")
+    if outcome.verdict is Verdict.SUCCEEDED:
+        return outcome
+    return replace(outcome, reason=f"step {step.name!r} failed: {outcome.reason}")
 
 
 def _close(section: SectionEnd, outcome: Outcome) -> None:
-    section.verdict, section.exit_code = outcome.verdict, outcome.exit_code
+    section.verdict, section.exit_code, section.signal = outcome.verdict, outcome.exit_code, outcome.signal
 
 
-def _end_all(process: subprocess.Popen[bytes], grace_seconds: float) -> str:
-    """End the step and everything it and the steps before it started; say how."""
+def _end_all(process: subprocess.Popen[bytes], grace_seconds: float) -> tuple[bool, int]:
+    """End the step and everything it and the steps before it started.
+
+    Return whether the step ended within its grace, and its exit code, which is -n when signal n ended it.
+    """
+    statuses: dict[int, int] = {}
     tree = SubreaperTree()
     tree.signal_all(signal.SIGTERM)
     ended = _ended_within(process, grace_seconds)
-    tree.kill_all(lambda _pid, _status: None)
-    return "ended by SIGTERM" if ended else f"killed after {grace_seconds:g} s of grace"
+    tree.kill_all(statuses.__setitem__)
+    return ended, os.waitstatus_to_exitcode(statuses[process.pid])
 
 
 def _ended_within(process: subprocess.Popen[bytes], seconds: float | None) -> bool:

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any, Final
 
-from jobsched.shim.signals import signal_name
+from jobsched.domain.signals import signal_name
 from jobsched.shim.tree import descendants
 
 _MOST: Final = 100

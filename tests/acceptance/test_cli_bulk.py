@@ -23,14 +23,14 @@ SHORT_LEASE = {"JOBSCHED_LEASE_SECONDS": "4", "JOBSCHED_HEARTBEAT_SECONDS": "1"}
 
 def test_dead_ends_are_listed_and_retried_by_the_mended_job(worked: Terminal) -> None:
     make(worked, "Report", run="exit 3")
-    make(worked, "Other", run="exit 4")
+    make(worked, "Other", run="kill -s TERM $$")
     for name in ("Report", "Report", "Other"):
         worked("run", name, "--follow", status=1)
 
     table = worked("runs", "--failed", "--job", "Report")
     assert table.count("exit 3") == 2 and "exit code 3" in table
     assert len(worked.json("runs", "--failed")) == 3
-    assert len(worked.json("runs", "--exit-code", 4)) == len(worked.json("runs", "--reason", "CODE 4")) == 1
+    assert len(worked.json("runs", "--exit-code", 143)) == len(worked.json("runs", "--signal", "term")) == 1
     assert worked.json("runs", "--failed", "--to", "2020-01-01") == []
 
     make(worked, "Report", run="echo mended")

@@ -74,13 +74,18 @@ def test_dead_ends_are_shown_with_what_they_ended_with(
 ) -> None:
     make_runs(4)
     first = fail(reason="exit code 3", exit_code=3)
-    second = fail(State.TIMED_OUT, error="Late", http_status=504)
+    second = fail(State.TIMED_OUT, error="Late", http_status=504, exit_code=137, signal=9)
     fail(State.SUCCEEDED, exit_code=0)
     again = control.retry(first, actor="ann")
     assert _ids(operator, "?failed=open") == [second]
     assert _ids(operator, "?failed=all") == [second, first]
     page = _page(operator.get(LIST + "?failed=all"))
-    for told in ("exit code 3", "HTTP 504, Late", "attempt 1 of 1", "Failed, not retried yet"):
+    for told in (
+        "exit code 3",
+        "exit code 137, signal 9 (SIGKILL), HTTP 504, Late",
+        "attempt 1 of 1",
+        "Failed, not retried yet",
+    ):
         assert told in page
     assert f'/admin/jobs/run/{again.pk}/change/">#{again.pk}</a>' in _page(operator.get(f"{LIST}{first}/change/"))
     assert f'/admin/jobs/run/{first}/change/">#{first}</a>' in _page(operator.get(f"{LIST}{again.pk}/change/"))
@@ -93,7 +98,7 @@ def test_a_list_and_its_filter_mean_the_same_runs(
     made = make_runs(5)
     make_runs(1, job_id=other.pk, trigger="backfill")
     fail(reason="the disk is full", exit_code=3)
-    fail(State.TIMED_OUT, error="a.Late")
+    fail(State.TIMED_OUT, error="a.Late", exit_code=137, signal=9)
     fail(State.SUCCEEDED)
     Run.objects.filter(pk=made[4].pk).update(created_at=made[4].created_at - timedelta(days=40))
     midnight = made[0].created_at.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -110,6 +115,8 @@ def test_a_list_and_its_filter_mean_the_same_runs(
         "job=nonsense",
         "project=default&exit_code=3",
         "exit_code=three",
+        "signal=kill",
+        "signal=137",
         "error=Late",
         "worker=slot-1",
         f"created_at__gte={midnight.isoformat(sep=' ').replace('+', '%2B')}",

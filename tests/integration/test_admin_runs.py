@@ -142,7 +142,14 @@ def test_the_page_of_a_run_tells_its_story(
         output_total=8,
         sections=[
             {"name": "Build", "verdict": "succeeded", "exit_code": 0, "duration_seconds": 1.5, "output": "one\n"},
-            {"name": "Test", "verdict": "failed", "exit_code": 3, "duration_seconds": 2, "output": "two\n"},
+            {
+                "name": "Test",
+                "verdict": "failed",
+                "exit_code": 137,
+                "signal": 9,
+                "duration_seconds": 2,
+                "output": "two\n",
+            },
             {"name": "Ship", "verdict": None, "exit_code": None, "duration_seconds": None, "output": ""},
         ],
         killed=2,
@@ -157,6 +164,7 @@ def test_the_page_of_a_run_tells_its_story(
         "Build",
         "1.5 s",
         "not run",
+        "exit code 137, signal 9 (SIGKILL)",
         "2 processes had to be killed",
         "version 1",
         "slot-1",

@@ -160,8 +160,8 @@ def test_each_call_takes_the_permission_it_names_and_no_other(
             "GET",
             "runs/?stat=failed",
             400,
-            "there is no key 'stat' (known: project, job, state, queue, reason, exit_code, error, worker, trigger, "
-            "retried, from, to, since, by, before, limit)",
+            "there is no key 'stat' (known: project, job, state, queue, reason, exit_code, signal, error, worker, "
+            "trigger, retried, from, to, since, by, before, limit)",
         ),
         ("GET", "runs/?trigger=magic", 400, "'trigger'"),
         ("GET", "jobs/Nope/fires?from=2026-11-01T00:00:00Z&to=2026-11-02T00:00:00Z", 404, "There is no job 'Nope'"),

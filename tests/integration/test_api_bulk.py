@@ -62,7 +62,9 @@ class TestFinding:
         other = make_job("Other", queue="slow")
         make_runs(3)
         failed = end(reason="exit code 3: Disk full", exit_code=3)
-        timed_out = end(State.TIMED_OUT, reason="ran too long", exit_code=None, error="requests.ConnectTimeout")
+        timed_out = end(
+            State.TIMED_OUT, reason="ran too long", exit_code=137, signal=9, error="requests.ConnectTimeout"
+        )
         succeeded = end(State.SUCCEEDED, exit_code=0)
         waiting = make_runs(1, job_id=other.pk, trigger="backfill")[0].pk
         return failed, timed_out, succeeded, waiting
@@ -81,6 +83,11 @@ class TestFinding:
             "reason=%25": [],
             "exit_code=3": [failed],
             "exit_code=0": [succeeded],
+            "exit_code=137": [timed_out],
+            "signal=9": [timed_out],
+            "signal=kill": [timed_out],
+            "signal=SIGKILL&exit_code=137": [timed_out],
+            "signal=TERM": [],
             "error=ConnectTimeout": [timed_out],
             "error=requests.ConnectTimeout": [timed_out],
             "error=Timeout": [],
@@ -128,13 +135,13 @@ class TestFinding:
         job = make_job("Tried", retries={"max": 1})
         make_runs(1, job_id=job.pk)
         end(State.QUEUED, exit_code=1)
-        run_id = end(reason="it broke", exit_code=2, http_status=503, error="Broken")
+        run_id = end(reason="it broke", exit_code=143, signal=15, http_status=503, error="Broken")
         make_runs(1)
         with django_assert_num_queries(3):
             waiting, failed = api.get(RUNS).json()["runs"]
-        told = ("id", "reason", "exit_code", "http_status", "error", "attempt", "max_attempts")
-        assert [failed[key] for key in told] == [run_id, "it broke", 2, 503, "Broken", 2, 2]
-        assert [waiting[key] for key in told[2:5]] == [None, None, None]
+        told = ("id", "reason", "exit_code", "signal", "http_status", "error", "attempt", "max_attempts")
+        assert [failed[key] for key in told] == [run_id, "it broke", 143, 15, 503, "Broken", 2, 2]
+        assert [waiting[key] for key in told[2:6]] == [None, None, None, None]
 
     @pytest.mark.parametrize(
         ("query", "sentence"),
@@ -146,6 +153,9 @@ class TestFinding:
             ("since=1h&from=2026-01-01T00:00:00Z", "leave one out"),
             ("by=luck", "by"),
             ("exit_code=99999999999", "exit_code"),
+            ("signal=HARD", "is not a signal"),
+            ("signal=0", "is not a signal"),
+            ("signal=%00", "signal"),
             ("from=2026-01-01T00:00:00", "must name its time zone"),
         ],
     )

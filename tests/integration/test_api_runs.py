@@ -111,14 +111,15 @@ def test_a_run_tells_its_attempts_and_transitions(
 ) -> None:
     job = make_job("Counted", retries={"max": 2}, params={"a": 1, "b": 1}, priority=7)
     run = make_runs(1, job_id=job.pk, params={"b": 2}, requested_by="ann")[0]
-    section = {"name": "Build", "verdict": "failed", "exit_code": 3, "duration_seconds": 0.5, "output": "boom"}
+    section = {"name": "Build", "verdict": "failed", "exit_code": 137, "signal": 9, "output": "boom"}
     finish(
         session,
         claim_next(session)[0],
         State.FAILED,
         reason="exit code 3",
         attempt_reason="exit code 3",
-        exit_code=3,
+        exit_code=137,
+        signal=9,
         output="boom\n",
         output_total=5,
         sections=[section],
@@ -149,10 +150,13 @@ def test_a_run_tells_its_attempts_and_transitions(
     assert told["created_at"].endswith("Z")
     [attempt] = told["attempts"]
     assert attempt["duration_seconds"] >= 0
-    assert {key: attempt[key] for key in ("number", "verdict", "exit_code", "output", "sections", "killed")} == {
+    assert {
+        key: attempt[key] for key in ("number", "verdict", "exit_code", "signal", "output", "sections", "killed")
+    } == {
         "number": 1,
         "verdict": "failed",
-        "exit_code": 3,
+        "exit_code": 137,
+        "signal": 9,
         "output": "boom\n",
         "sections": [section],
         "killed": 1,

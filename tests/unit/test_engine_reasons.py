@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from jobsched.domain.outcomes import Assignment, Verdict
+from jobsched.domain.outcomes import Assignment, Outcome, Verdict
 from jobsched.engine import reasons
 
 
@@ -16,8 +16,8 @@ from jobsched.engine import reasons
         (0, True, Verdict.SUCCEEDED, "", 0),
         (0, False, Verdict.FAILED, "ended without a result (exit code 0)", 0),
         (2 << 8, True, Verdict.FAILED, "exit code 2", 2),
-        (9, True, Verdict.FAILED, "killed by signal 9 (SIGKILL)", None),
-        (40, False, Verdict.FAILED, "killed by signal 40", None),
+        (9, True, Verdict.FAILED, "killed by signal 9 (SIGKILL)", 137),
+        (40, False, Verdict.FAILED, "killed by signal 40", 168),
     ],
 )
 def test_a_process_that_told_no_outcome_is_judged_by_its_exit(
@@ -25,6 +25,30 @@ def test_a_process_that_told_no_outcome_is_judged_by_its_exit(
 ) -> None:
     outcome = reasons.from_wait_status(status, exit_code_counts=counts)
     assert (outcome.verdict, outcome.reason, outcome.exit_code) == (verdict, reason, exit_code)
+
+
+KILLED = Outcome(verdict=Verdict.FAILED, reason="killed by signal 9 (SIGKILL)", exit_code=137, signal=9)
+
+
+def test_a_kill_while_the_kernel_killed_for_memory_is_taken_for_that() -> None:
+    outcome = reasons.out_of_memory(KILLED, 2)
+    assert (outcome.error, outcome.exit_code, outcome.signal) == ("OOMKilled", 137, 9)
+    assert outcome.reason == (
+        "killed by signal 9 (SIGKILL); out of memory: the kernel killed 2 processes of this worker meanwhile"
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kills"),
+    [
+        (KILLED, 0),
+        (replace(KILLED, exit_code=143, signal=15), 1),
+        (replace(KILLED, exit_code=1, signal=None), 1),
+        (replace(KILLED, verdict=Verdict.TIMED_OUT), 1),
+    ],
+)
+def test_other_ends_are_not_taken_for_a_kill_for_memory(outcome: Outcome, kills: int) -> None:
+    assert reasons.out_of_memory(outcome, kills) == outcome
 
 
 def test_the_sentence_names_limit_and_grace() -> None:

@@ -80,6 +80,7 @@ def _unstorable(settlement: Settlement, error: Refused) -> Settlement:
         verdict=Verdict.FAILED,
         attempt_reason=reason,
         exit_code=None,
+        signal=None,
         http_status=None,
         error=None,
         result=None,

@@ -57,6 +57,7 @@ def settle(claim: Claim, content: Content, outcome: Outcome, *, now: datetime, u
         attempt_reason=outcome.reason,
         handed_back=outcome.verdict is Verdict.HANDED_BACK,
         exit_code=outcome.exit_code,
+        signal=outcome.signal,
         http_status=outcome.http_status,
         error=outcome.error,
         result=outcome.result,

@@ -95,3 +95,14 @@ def random_number() -> float:
 
 def told_by_hook() -> str:
     return os.environ.get("HOOK_CALLED", "")
+
+
+def end_by_signal(number: int) -> None:
+    os.kill(os.getpid(), number)
+    time.sleep(60)
+
+
+def fill_memory() -> None:
+    kept = []
+    while True:
+        kept.append(bytearray(os.urandom(1024)) * 4096)
