@@ -1,4 +1,4 @@
-"""The WSGI entry point, served by gunicorn."""
+"""Django as a WSGI application, which config/asgi.py serves."""
 
 from __future__ import annotations
 

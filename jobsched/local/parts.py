@@ -27,8 +27,8 @@ class Parts:
         """Describe the web process on a loopback port; ready when it says that it is healthy."""
         return self.python(
             "web",
-            *("gunicorn", "config.wsgi", "--bind", f"{LOOPBACK}:{port}", "--no-control-socket"),
-            *("--worker-class", "gthread", "--threads", "8", "--access-logfile", "-"),
+            *("gunicorn", "--config", "python:config.gunicorn", "--bind", f"{LOOPBACK}:{port}"),
+            *("--access-logfile", "-", "config.asgi"),
             is_ready=lambda: _status(port, "/healthz") == 200,
         )
 
