@@ -19,6 +19,7 @@ from jobsched.domain.errors import InvalidInput
 from jobsched.domain.exclusions import Exclusions
 from jobsched.domain.solar import Solar
 from jobsched.domain.timetables import Crontab, Every, Once, StoredTimetable, Timetable, stored_timetable
+from jobsched.domain.wallclock import utc
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ Crontabs = tuple[str, str, str, str, str, str]
 class Rule:
     """When a PeriodicTask fires. Exactly one of the first five is set.
 
-    `anchor` is the origin that intervals are counted from when the row gives no `start_time`.
+    `anchor` is the origin that intervals are counted from when the row gives no `start_time`. Moments are in UTC.
     """
 
     crontab: Crontabs | None = None
@@ -64,13 +65,13 @@ def rule_of(task: PeriodicTask, schedule: Schedule) -> Rule:
         if crontab
         else None,
         interval=(interval.every, interval.period) if interval else None,
-        clocked=clocked.clocked_time if clocked else None,
+        clocked=utc(clocked.clocked_time) if clocked else None,
         solar=(solar.event, str(solar.latitude), str(solar.longitude)) if solar else None,
         stored=as_text(schedule.timetable),
         exclusions=as_text(schedule.exclusions),
         anchor=schedule.anchor,
-        start_time=task.start_time,
-        expires=task.expires,
+        start_time=utc(task.start_time) if task.start_time else None,
+        expires=utc(task.expires) if task.expires else None,
     )
 
 
@@ -79,7 +80,8 @@ def former_rule(former: FormerSchedule) -> Rule:
     data: dict[str, Any] = former.rule
 
     def moment(key: str) -> datetime | None:
-        return parse_datetime(data[key]) if data.get(key) else None
+        found = parse_datetime(data[key]) if data.get(key) else None
+        return utc(found) if found else None
 
     def words(key: str) -> Any:
         return tuple(data[key]) if data.get(key) else None

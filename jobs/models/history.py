@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
+from jobs.models.moments import MomentField
 from jobs.models.run import Run
 from jobsched.domain.outcomes import Verdict
 
@@ -28,8 +29,8 @@ class Attempt(models.Model):
     result = models.JSONField(null=True)
     worker = models.CharField(max_length=200)
     claim_token = models.UUIDField()
-    started_at = models.DateTimeField()
-    finished_at = models.DateTimeField()
+    started_at = MomentField()
+    finished_at = MomentField()
     output = models.TextField(blank=True, default="")
     output_key = models.CharField(max_length=200, null=True)
     output_total = models.BigIntegerField(default=0)
@@ -50,7 +51,7 @@ class Transition(models.Model):
     """One change of a run's state, appended in the transaction that made it."""
 
     run = models.ForeignKey(Run, on_delete=models.DO_NOTHING, related_name="transitions", db_constraint=False)
-    at = models.DateTimeField()
+    at = MomentField()
     before = models.CharField(max_length=9, null=True)
     after = models.CharField(max_length=9)
     reason = models.TextField(blank=True, default="")

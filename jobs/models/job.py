@@ -9,6 +9,8 @@ from django.db import models
 from django.db.models import ExpressionWrapper, Q
 from django.db.models.functions import Now
 
+from jobs.models.moments import MomentField
+
 JOB_NAME = RegexValidator(
     r"\A[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}\Z",
     "A name starts with a letter or digit and holds letters, digits, spaces, dots, dashes and underscores only.",
@@ -22,7 +24,7 @@ class Project(models.Model):
     """Owns jobs; a job's name is unique in it. `default` always exists."""
 
     name = models.CharField(max_length=100, unique=True, validators=[JOB_NAME])
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    created_at = MomentField(db_default=Now(), editable=False)
 
     class Meta:
         ordering = ["name"]
@@ -110,8 +112,8 @@ class Job(models.Model):
         db_persist=True,
     )
     definition = models.ForeignKey("Definition", null=True, on_delete=models.PROTECT, related_name="+", editable=False)
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
-    archived_at = models.DateTimeField(null=True, editable=False)
+    created_at = MomentField(db_default=Now(), editable=False)
+    archived_at = MomentField(null=True, editable=False)
 
     objects = JobQuerySet.as_manager()
 
@@ -137,7 +139,7 @@ class Definition(models.Model):
     job = models.ForeignKey(Job, on_delete=models.PROTECT, related_name="definitions")
     version = models.PositiveIntegerField()
     content = models.JSONField()
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    created_at = MomentField(db_default=Now(), editable=False)
 
     class Meta:
         ordering = ["-version"]

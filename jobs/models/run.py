@@ -8,6 +8,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from jobs.models.job import Definition, Job
+from jobs.models.moments import MomentField
 from jobs.models.schedule import Schedule
 from jobsched.domain.states import ACTIVE, FINISHED, State
 
@@ -58,14 +59,14 @@ class Run(models.Model):
         db_index=False,
         db_constraint=False,
     )
-    scheduled_for = models.DateTimeField(null=True)
+    scheduled_for = MomentField(null=True)
     trigger = models.CharField(max_length=8, choices=Trigger.choices)
     requested_by = models.CharField(max_length=150, blank=True, default="")
     state = models.CharField(max_length=9, choices=[(s.value, s.value.replace("_", " ")) for s in State])
     reason = models.TextField(blank=True, default="")
     queue = models.CharField(max_length=63)
     priority = models.SmallIntegerField()
-    run_at = models.DateTimeField(help_text="Not before this moment.")
+    run_at = MomentField(help_text="Not before this moment.")
     params = models.JSONField(null=True)
     in_process = models.BooleanField(default=False)
     held = models.SmallIntegerField(choices=Held.choices, default=Held.NO, db_default=Held.NO)
@@ -73,25 +74,25 @@ class Run(models.Model):
     # "backfill:7" for those of a backfill. NULL: the job has no limits.
     lane = models.TextField(null=True)
     # A skipped run may stand for several instants: those from `scheduled_for` to here.
-    skipped_until = models.DateTimeField(null=True)
+    skipped_until = MomentField(null=True)
     skipped_count = models.IntegerField(null=True)
     # What its definition said of time when the run was made: how long it may wait in its queue, and when all of it must
     # have ended. `expires_at` is the nearer of the two while it waits, and what beat looks for.
     wait_seconds = models.FloatField(null=True)
-    deadline_at = models.DateTimeField(null=True)
-    expires_at = models.DateTimeField(null=True)
+    deadline_at = MomentField(null=True)
+    expires_at = MomentField(null=True)
     # The run that this one repeats: by number, so that history may be cleared away behind it.
     retry_of = models.BigIntegerField(null=True)
     attempt = models.IntegerField(default=0)
     handed_back = models.IntegerField(default=0)
     claim_token = models.UUIDField(null=True)
-    lease_until = models.DateTimeField(null=True)
+    lease_until = MomentField(null=True)
     worker = models.CharField(max_length=200, null=True)
-    cancel_requested_at = models.DateTimeField(null=True)
+    cancel_requested_at = MomentField(null=True)
     cancel_requested_by = models.CharField(max_length=150, null=True)
-    created_at = models.DateTimeField(db_default=Now())
-    started_at = models.DateTimeField(null=True)
-    finished_at = models.DateTimeField(null=True)
+    created_at = MomentField(db_default=Now())
+    started_at = MomentField(null=True)
+    finished_at = MomentField(null=True)
 
     objects = RunQuerySet.as_manager()
 

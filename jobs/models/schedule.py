@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from django_celery_beat.models import PeriodicTask
 
 from jobs.models.job import Job
+from jobs.models.moments import MomentField
 
 
 class ScheduleQuerySet(models.QuerySet["Schedule"]):
@@ -64,9 +65,9 @@ class Schedule(models.Model):
         help_text="Fires later by an own fixed part of this, so that not all fire at the full hour.",
     )
     exclusions = models.JSONField(null=True, blank=True, help_text="Days and windows in which nothing is run.")
-    next_fire_at = models.DateTimeField(null=True, editable=False)
-    cursor = models.DateTimeField(db_default=Now(), editable=False)
-    anchor = models.DateTimeField(db_default=Now(), editable=False)
+    next_fire_at = MomentField(null=True, editable=False)
+    cursor = MomentField(db_default=Now(), editable=False)
+    anchor = MomentField(db_default=Now(), editable=False)
     stale = models.BooleanField(db_default=True, default=True, editable=False)
     switched_off = models.BooleanField(db_default=False, default=False, editable=False)
     paused = models.BooleanField(db_default=False, default=False, editable=False)
@@ -109,7 +110,7 @@ class FormerSchedule(models.Model):
     schedule = models.ForeignKey(
         Schedule, on_delete=models.DO_NOTHING, related_name="former", db_constraint=False, db_index=False
     )
-    until = models.DateTimeField()
+    until = MomentField()
     rule = models.JSONField()
 
     class Meta:

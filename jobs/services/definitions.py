@@ -400,8 +400,8 @@ def _when(schedule: Schedule) -> dict[str, Any]:
         data["run_once"] = True
     return {
         **data,
-        "start": task.start_time,
-        "end": task.expires,
+        "start": rule.start_time,
+        "end": rule.expires,
         "catch_up": {
             "policy": schedule.catch_up,
             "window": schedule.catch_up_window,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, ClassVar, Final, Protocol, Self, runtime_checkable
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -17,7 +17,7 @@ from jobsched.domain.errors import InvalidInput
 from jobsched.domain.monthlycrontab import MonthlyCrontab, counts_days
 from jobsched.domain.readings import Readings
 from jobsched.domain.recurrence import Recurrence, is_rule
-from jobsched.domain.wallclock import SECOND, aware, first_on
+from jobsched.domain.wallclock import SECOND, first_on, utc
 
 LONGEST_CRON_STRING: Final = 200
 
@@ -100,6 +100,7 @@ class Crontab:
 class Every:
     """Due at `anchor` + k * `period` for every k from 1: a fixed origin, so nothing drifts.
 
+    Time is counted in UTC, whatever zone the moments come in: clock changes make no interval longer or shorter.
     Raises `InvalidInput` for a period that is not positive.
     """
 
@@ -107,14 +108,14 @@ class Every:
     anchor: datetime
 
     def __post_init__(self) -> None:
-        aware(self.anchor)
+        object.__setattr__(self, "anchor", utc(self.anchor))
         if self.period <= timedelta(0):
             raise InvalidInput(f"an interval of {self.period} cannot be; it must be longer than nothing")
 
     def after(self, moment: datetime) -> datetime | None:
-        times = max(0, (aware(moment) - self.anchor) // self.period) + 1
+        times = max(0, (utc(moment) - self.anchor) // self.period) + 1
         try:
-            return (self.anchor + times * self.period).astimezone(UTC)
+            return self.anchor + times * self.period
         except OverflowError:  # beyond the year 9999
             return None
 
@@ -130,13 +131,13 @@ class Once:
     at: datetime
 
     def __post_init__(self) -> None:
-        aware(self.at)
+        object.__setattr__(self, "at", utc(self.at))
 
     def after(self, moment: datetime) -> datetime | None:
-        return self.at.astimezone(UTC) if self.at > aware(moment) else None
+        return self.at if self.at > utc(moment) else None
 
     def words(self) -> str:
-        at = self.at.astimezone(UTC)
+        at = self.at
         return f"once, at {at:%Y-%m-%d %H:%M:%S} UTC" if at.second else f"once, at {at:%Y-%m-%d %H:%M} UTC"
 
 

@@ -17,6 +17,15 @@ def aware(moment: datetime) -> datetime:
     return moment
 
 
+def utc(moment: datetime) -> datetime:
+    """Return the same instant in UTC. Raises ValueError for a moment without a zone.
+
+    Python counts and compares two moments of one zone by the clock on the wall, which is wrong across a clock change:
+    moments are brought to UTC before anything is added to them, subtracted from them or compared with them.
+    """
+    return moment if moment.tzinfo is UTC else aware(moment).astimezone(UTC)
+
+
 def shown(local: datetime) -> datetime:
     """Return what the clock on the wall shows: the same for both passes through a repeated hour."""
     return local.replace(tzinfo=None, fold=0)

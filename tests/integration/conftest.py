@@ -15,6 +15,7 @@ from jobs.store import births, claims
 from jobs.store.births import Birth
 from jobs.store.claims import Claim, ClaimRequest
 from jobs.store.session import Session, django_connection
+from tests.integration.clock import DatabaseClock, database_clock
 
 
 @pytest.fixture(autouse=True)
@@ -88,3 +89,10 @@ def claim_request(queue: str = "default", *, limit: int = 1, lease_seconds: floa
 def claim_next(session: Session, queue: str = "default", *, limit: int = 1, lease_seconds: float = 30.0) -> list[Claim]:
     request = claim_request(queue, limit=limit, lease_seconds=lease_seconds)
     return claims.settle_and_claim(session, [], request, actor="slot-1").claims
+
+
+@pytest.fixture
+def clock(transactional_db: None) -> Iterator[DatabaseClock]:
+    """The database's clock, as the test sets it, for what is done on Django's connection."""
+    with database_clock() as clock:
+        yield clock

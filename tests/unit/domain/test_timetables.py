@@ -387,3 +387,21 @@ def test_a_row_in_words_says_that_both_days_must_match() -> None:
 def test_one_moment_in_words() -> None:
     assert Once(at=datetime(2026, 12, 1, 3, tzinfo=UTC)).words() == "once, at 2026-12-01 03:00 UTC"
     assert Once(at=datetime(2026, 12, 1, 3, 0, 5, tzinfo=UTC)).words() == "once, at 2026-12-01 03:00:05 UTC"
+
+
+@given(
+    anchor=st.datetimes(datetime(2018, 1, 1), datetime(2026, 12, 31)),
+    ahead=st.timedeltas(timedelta(days=-2), timedelta(days=400)),
+    period=st.timedeltas(timedelta(seconds=1), timedelta(days=2)),
+    zone=st.sampled_from(["Europe/Berlin", "America/Sao_Paulo", "Asia/Kathmandu", "Australia/Lord_Howe"]),
+)
+def test_intervals_and_moments_are_counted_in_utc_whatever_zone_they_come_in(
+    anchor: datetime, ahead: timedelta, period: timedelta, zone: str
+) -> None:
+    anchor = anchor.replace(tzinfo=UTC)
+    moment = anchor + ahead
+    local_anchor, local_moment = (at.astimezone(ZoneInfo(zone)) for at in (anchor, moment))
+    found = Every(period=period, anchor=local_anchor).after(local_moment)
+    assert found == Every(period=period, anchor=anchor).after(moment)
+    assert found is not None and found.tzinfo is UTC
+    assert Once(at=local_anchor).after(local_moment) == Once(at=anchor).after(moment)
