@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import threading
 import time
+from pathlib import Path
 
 from jobsched.callables import callable_job
 
@@ -30,3 +33,23 @@ def trusted_slow(seconds: float) -> str:
 @callable_job("sample.trusted-broken", in_process=True)
 def trusted_broken() -> None:
     raise ConnectionError("no route")
+
+
+def leave_thread(path: str) -> None:
+    """Returns while a thread of it works, and registers an exit hook."""
+
+    def work() -> None:
+        time.sleep(0.5)
+        Path(path).write_text("thread\n")
+
+    def hook() -> None:
+        with Path(path).open("a") as file:
+            file.write("hook\n")
+
+    atexit.register(hook)
+    threading.Thread(target=work).start()
+
+
+@callable_job("sample.trusted-thread", in_process=True)
+def trusted_thread(path: str) -> None:
+    leave_thread(path)

@@ -9,6 +9,8 @@ from typing import Any
 from celery import Task, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 
+import tests.sample_callables
+
 
 @shared_task(name="sample.add")
 def add(a: int, b: int) -> int:
@@ -45,3 +47,9 @@ def slow() -> str:
         print("tidied up", flush=True)
         raise
     return "never"
+
+
+@shared_task(name="sample.leave_thread")
+def leave_thread(path: str) -> None:
+    """Returns while a thread of it works, and registers an exit hook."""
+    tests.sample_callables.leave_thread(path)

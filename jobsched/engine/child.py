@@ -12,7 +12,7 @@ from types import FrameType
 from jobsched import registry
 from jobsched.domain.errors import CancelRequested, InvalidInput, TimeLimitExceeded, WorkerStopping
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
-from jobsched.engine import reasons
+from jobsched.engine import finishing, reasons
 from jobsched.environment import identity
 from jobsched.executor import Context
 from jobsched.shim.control import Control
@@ -37,8 +37,13 @@ def perform(control: Control, workspace: Path | None, lease: Lease, *, after_for
             os.environ.update(work.env)
             os.environ.update(identity(work))
             after_fork()
+            finishing.forget_inherited()
         lease.check()
-        return executor.perform(work, context)
+        try:
+            return executor.perform(work, context)
+        finally:
+            if executor.in_interpreter:
+                finishing.finish(asked_to_end=context.ending is not None)
     except LeaseEnded:
         if context.started:
             return Outcome(verdict=Verdict.LOST, reason=reasons.LEASE_ENDED_BETWEEN)

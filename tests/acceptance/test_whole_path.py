@@ -113,6 +113,18 @@ def test_each_kind_ends_as_it_should(save: Save, request_run: Request, start_wor
     assert [s["output"] for s in attempts(runs["Steps"])[0].sections or []] == ["", ""]
 
 
+def test_threads_and_exit_hooks_of_callables_and_tasks_are_finished_before_their_run_ends(
+    save: Save, request_run: Request, start_worker: Start, tmp_path: Path
+) -> None:
+    start_worker(env=SAMPLES)
+    save("Callable", call="tests.sample_callables:leave_thread", params={"path": str(tmp_path / "Callable")})
+    save("Task", task="sample.leave_thread", params={"path": str(tmp_path / "Task")})
+    for name in ("Callable", "Task"):
+        run = ended(request_run(name))
+        assert (run.state, run.reason) == ("succeeded", "")
+        assert (tmp_path / name).read_text() == "thread\nhook\n"
+
+
 def test_a_plain_celery_task_is_sent_as_its_row_says(
     start_worker: Start, start_beat: Start, transactional_db: None, tmp_path: Path
 ) -> None:
