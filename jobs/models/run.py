@@ -69,6 +69,9 @@ class Run(models.Model):
     run_at = MomentField(help_text="Not before this moment.")
     params = models.JSONField(null=True)
     in_process = models.BooleanField(default=False)
+    # In-process runs may be claimed together, and nothing records which of them has begun. False where that must be
+    # known: for `on_lost: fail`, for an attempt that was claimed alone, and after one that was lost with others.
+    batchable = models.BooleanField(default=False, db_default=False)
     held = models.SmallIntegerField(choices=Held.choices, default=Held.NO, db_default=Held.NO)
     # The runs of a job that must not run beside each other share a lane: the rendered concurrency key, "" without one,
     # "backfill:7" for those of a backfill. NULL: the job has no limits.

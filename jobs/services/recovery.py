@@ -59,8 +59,13 @@ def reap(*, unit: Callable[[], float] = random.random) -> int:
         expired = recovery.lock_expired(django_connection, limit=REAP_BATCH)
         now = datetime.now(UTC)
         settled = claims.settle_and_claim(
-            django_connection, [lost(e, now=now, unit=unit()) for e in expired], None, actor="beat"
+            django_connection,
+            [lost(e, now=now, unit=unit()) if e.begun else handed_back(e) for e in expired],
+            None,
+            actor="beat",
         )
+        if unknown := [e.claim.run_id for e in expired if not e.begun]:
+            recovery.claim_alone(django_connection, unknown)
     messages.hint_on_commit(limits.admit(django_connection, settled.freed))
     for e in expired:
         logger.warning("lease expired run=%d attempt=%d worker=%s", e.claim.run_id, e.claim.attempt, e.worker)
@@ -84,6 +89,30 @@ def lost(expired: Expired, *, now: datetime, unit: float) -> Settlement:
         output=expired.output.decode("utf-8", "replace"),
         output_total=len(expired.output),
         flushed=bool(expired.output),
+    )
+
+
+def handed_back(expired: Expired) -> Settlement:
+    """Return a run to its queue whose worker was lost with a batch. Whether it had begun is not known.
+
+    The attempt is not counted against its retries. It is claimed alone from now on, so that the next loss counts: a
+    run that ends its worker each time comes to an end.
+    """
+    claim = expired.claim
+    reason = (
+        f"its worker {expired.worker} was lost with a batch of in-process runs; whether this one had begun is not "
+        "known, so the attempt does not count"
+    )
+    return Settlement(
+        run_id=claim.run_id,
+        attempt=claim.attempt,
+        token=claim.token,
+        after=State.QUEUED,
+        reason=reason,
+        again_in_seconds=None,
+        verdict=Verdict.HANDED_BACK,
+        attempt_reason=reason,
+        handed_back=True,
     )
 
 

@@ -79,8 +79,8 @@ WITH wanted AS (
 ), made AS (
     INSERT INTO jobs_run (
         job_id, definition_id, schedule_id, scheduled_for, trigger, requested_by, state, reason, queue, priority,
-        run_at, params, in_process, attempt, handed_back, created_at, finished_at, skipped_until, skipped_count,
-        lane, held, retry_of, wait_seconds, deadline_at, expires_at)
+        run_at, params, in_process, batchable, attempt, handed_back, created_at, finished_at, skipped_until,
+        skipped_count, lane, held, retry_of, wait_seconds, deadline_at, expires_at)
     SELECT
         w.job_id, d.id, w.schedule_id, w.scheduled_for, coalesce(w.trigger, 'schedule'),
         coalesce(w.requested_by, ''),
@@ -92,7 +92,8 @@ WITH wanted AS (
             WHEN q.name IS NOT NULL THEN 'waits for its turn at the rate of its queue' END, ''), d.content->>'queue',
         coalesce(w.priority, (d.content->>'priority')::smallint),
         coalesce(w.not_before, w.scheduled_for, clock_timestamp()), w.params,
-        (d.content->>'in_process')::boolean, 0, 0, clock_timestamp(),
+        (d.content->>'in_process')::boolean,
+        (d.content->>'in_process')::boolean AND d.content->>'on_lost' <> 'fail', 0, 0, clock_timestamp(),
         CASE WHEN w.skip_reason IS NOT NULL THEN clock_timestamp() END, w.skipped_until, w.skipped_count,
         CASE WHEN j.limited OR w.lane IS NOT NULL THEN coalesce(w.lane, '') END,
         CASE WHEN w.skip_reason IS NOT NULL OR w.not_before > clock_timestamp() THEN 0

@@ -146,23 +146,24 @@ i AS MATERIALIZED (
     DELETE FROM jobs_outputchunk WHERE run_id = ANY(%(flushed)s::bigint[]) AND run_id IN (SELECT id FROM settled)
 )"""
 
-# Claimed are the best run, and with it those next in line that may share its batch: in-process runs only.
+# Claimed are the best run, and with it those next in line that may share its batch.
 _CLAIM = """
 best AS MATERIALIZED (
-    SELECT id, in_process, row_number() OVER (ORDER BY priority DESC, run_at, id) AS position
+    SELECT id, batchable, row_number() OVER (ORDER BY priority DESC, run_at, id) AS position
     FROM (
-        SELECT id, in_process, priority, run_at FROM jobs_run
+        SELECT id, batchable, priority, run_at FROM jobs_run
         WHERE state = 'queued' AND held = 0 AND queue = %(queue)s
             AND (expires_at IS NULL OR expires_at > clock_timestamp())
         ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ) AS line
 ), chosen AS (
     SELECT id FROM best
-    WHERE position = 1 OR position < coalesce((SELECT min(position) FROM best WHERE NOT in_process), 1000000)
+    WHERE position = 1 OR position < coalesce((SELECT min(position) FROM best WHERE NOT batchable), 1000000)
 ), claimed AS (
     UPDATE jobs_run SET
         state = 'running', reason = '', attempt = attempt + 1, claim_token = %(token)s,
-        lease_until = clock_timestamp() + %(lease)s, worker = %(worker)s, started_at = clock_timestamp()
+        lease_until = clock_timestamp() + %(lease)s, worker = %(worker)s, started_at = clock_timestamp(),
+        batchable = batchable AND (SELECT count(*) FROM chosen) > 1
     WHERE id = ANY(ARRAY(SELECT id FROM chosen))
     RETURNING id, attempt, handed_back, definition_id, params, in_process, scheduled_for, started_at, priority, run_at,
         deadline_at
@@ -335,6 +336,17 @@ def heartbeat(execute: Execute, claims: Sequence[Held], *, lease: timedelta) -> 
             },
         )
     return {(id, attempt): cancelled for id, attempt, cancelled, _ in rows}
+
+
+def record_begin(execute: Execute, claim: Held) -> None:
+    """Record that an in-process run has begun that was claimed with others. Without effect once the claim is lost."""
+    execute(
+        """
+        UPDATE jobs_run SET batchable = false
+        WHERE id = %(id)s AND attempt = %(attempt)s AND claim_token = %(token)s AND state = 'running'
+        """,
+        {"id": claim.run_id, "attempt": claim.attempt, "token": claim.token},
+    )
 
 
 def append_output(execute: Execute, claim: Claim, *, start: int, data: bytes) -> None:

@@ -62,6 +62,8 @@ class Expired:
     worker: str
     content: dict[str, Any]
     output: bytes
+    begun: bool
+    """False for one of several runs that were claimed together: whether this one had begun is not recorded."""
 
 
 def lock_expired(execute: Execute, *, limit: int) -> list[Expired]:
@@ -75,7 +77,7 @@ def lock_expired(execute: Execute, *, limit: int) -> list[Expired]:
         SELECT r.id, r.attempt, r.claim_token, r.handed_back, r.definition_id, r.queue, r.params, r.in_process,
             r.scheduled_for, r.started_at, r.deadline_at, r.worker, d.content::text,
             (SELECT string_agg(c.data, ''::bytea ORDER BY c.start) FROM jobs_outputchunk c
-             WHERE c.run_id = r.id AND c.attempt = r.attempt)
+             WHERE c.run_id = r.id AND c.attempt = r.attempt), NOT r.batchable
         FROM expired r JOIN jobs_definition d ON d.id = r.definition_id
         """,
         {"limit": limit},
@@ -101,7 +103,13 @@ def _expired(row: Sequence[Any]) -> Expired:
         worker=row[11],
         content=json.loads(row[12]),
         output=bytes(row[13] or b""),
+        begun=row[14],
     )
+
+
+def claim_alone(execute: Execute, run_ids: Sequence[int]) -> None:
+    """Keep runs out of batches from now on, so that it is known whether their next attempt has begun."""
+    execute("UPDATE jobs_run SET batchable = false WHERE id = ANY(%(ids)s::bigint[])", {"ids": list(run_ids)})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,7 +18,8 @@ class Verdict(StrEnum):
     LOST = "lost"
     """Its worker died or lost its lease; whether the work took effect is unknown."""
     HANDED_BACK = "handed_back"
-    """Its worker is stopping; the attempt is not counted."""
+    """It goes back to its queue and is not counted: its worker is stopping, its work was not started in time, or it is
+    not known whether it had begun."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

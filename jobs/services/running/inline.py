@@ -88,6 +88,7 @@ class Inline:
         self._current_work: Assignment | None = None
         self._interrupt: type[Exception] | None = None
         self._renewed_at = 0.0
+        self._begin_recorded = False
         self._looks = worker.looks()
         self._busy = threading.Event()
         signal.signal(signal.SIGALRM, self._raise_in_callable)
@@ -117,6 +118,7 @@ class Inline:
             self._interrupt = None
             self._current_work = self._slot.assignment(claim)
             self._current_began = lease_clock()
+            self._begin_recorded = False
             self._renewed_at = self._slot.claimed_at  # no renewal of an earlier run is one of this run
             self._current = None if worker.stopping() else claim
         return claim
@@ -186,7 +188,7 @@ class Inline:
             if current is None or work is None:
                 return
             if now - self._began > HOLD_UP_SECONDS:
-                self._part_from(session)
+                self._part_from(session, current)
         if worker.out_of_time() and self._slot.content(current)[2].on_lost != OnLost.FAIL:
             self._interrupt_current(current, WorkerStopping)
         if work.limit_seconds is not None and took > work.limit_seconds:
@@ -197,8 +199,14 @@ class Inline:
         if looks != self._looks or now - self._renewed_at > conf().heartbeat.total_seconds():
             self._renew(session, current)
 
-    def _part_from(self, session: Session) -> None:
-        """Under the lock: record all of the batch but the run in hand; what cannot be recorded now stays."""
+    def _part_from(self, session: Session, current: Claim) -> None:
+        """Under the lock: record all of the batch but the run in hand; what cannot be recorded now stays.
+
+        Of the run in hand it is recorded that it has begun: from now on its loss is one.
+        """
+        if not self._begin_recorded:
+            store.record_begin(session, current)
+            self._begin_recorded = True
         self._hand_back_waiting()
         if self._ended:
             settle_and_claim(session, self._ended, None, actor=self._slot.name)

@@ -28,7 +28,8 @@ from jobsched.shim.lease import lease_clock
 logger = logging.getLogger(__name__)
 
 DOUBT_SECONDS = 600.0
-"""How long a slot keeps a result it cannot record: an outage of the database may last minutes."""
+"""How long a slot keeps a result it cannot record, and asks for a claim whose answer was lost: an outage of the
+database may last minutes."""
 DOUBT_PAUSE_SECONDS = 2.0
 """How long it waits at most before it asks again. After an outage beat leaves time for that before it judges leases."""
 
@@ -98,8 +99,8 @@ class SlotProcess:
                 close_old_connections()
                 return Settled(recorded=recorded | again.recorded, claims=claims)
             except Unavailable:
-                # Without results to record there is nothing to wait for: a claim nobody knows of expires.
-                if time.monotonic() > give_up or not settlements or worker.stopping():
+                # A claim that nobody knows of would count as lost, though its run has not begun.
+                if time.monotonic() > give_up or worker.stopping():
                     logger.error("gave up recording runs=%s", [s.run_id for s in settlements])
                     return Settled(recorded={s.run_id: s.after for s in settlements})
                 time.sleep(pause)

@@ -26,6 +26,8 @@ class Expected:
     overdue: bool = False
     """It has waited longer than it may."""
     asked_to_end: bool = False
+    batchable: bool = False
+    """It may share a batch; while it runs: it does, and whether it has begun is not recorded."""
 
     @property
     def ended(self) -> bool:
@@ -35,9 +37,16 @@ class Expected:
         """Tell whether this claim is the one that stands."""
         return self.state is State.RUNNING and (self.attempt, self.token) == (attempt, token)
 
-    def claim(self, token: UUID) -> None:
+    def claim(self, token: UUID, *, with_others: bool) -> None:
         self.state, self.token, self.expired = State.RUNNING, token, False
         self.attempt += 1
+        self.batchable = self.batchable and with_others
+
+    def reap(self) -> None:
+        """End the attempt whose lease has ended."""
+        verdict = Verdict.HANDED_BACK if self.batchable else Verdict.LOST
+        self.batchable = False
+        self.settle(verdict)
 
     def settle(self, verdict: Verdict) -> None:
         """End the attempt that is under way."""

@@ -30,6 +30,9 @@ jobs:
   - name: batched
     call: sample.trusted
     retries: {max: 1, backoff: 1m}
+  - name: never batched
+    call: sample.trusted
+    on_lost: fail
 """
 
 
@@ -57,5 +60,6 @@ FACTS: Final = {
         Facts(name="alone", retries=1, retries_when_lost=LOST_RETRIES, alone=True),
         Facts(name="impatient", retries=5, retries_when_lost=5),
         Facts(name="batched", retries=1, retries_when_lost=LOST_RETRIES, in_process=True),
+        Facts(name="never batched", retries=0, retries_when_lost=0, in_process=True),
     )
 }
