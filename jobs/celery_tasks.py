@@ -128,7 +128,7 @@ def _end_as_celery_does() -> None:
 def _succeeded(value: Any) -> Outcome:
     try:
         json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         return Outcome(verdict=Verdict.FAILED, reason=f"the task's result is not JSON: {error}", no_retry=True)
     return Outcome(verdict=Verdict.SUCCEEDED, result=value)
 

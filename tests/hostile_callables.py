@@ -62,6 +62,21 @@ def deep() -> list[Any]:
     return value
 
 
+def too_deep() -> list[Any]:
+    value: list[Any] = []
+    for _ in range(50_000):
+        value = [value]
+    return value
+
+
+def somewhat_too_deep() -> list[Any]:
+    """Nest so deep that Python can write it where few functions are on the stack, and cannot read it elsewhere."""
+    value: list[Any] = []
+    for _ in range(800):
+        value = [value]
+    return value
+
+
 def not_a_number() -> float:
     return float("nan")
 
@@ -78,6 +93,8 @@ HOSTILE: dict[str, Callable[[], Any]] = {
         escaped_nul,
         unstorable_text,
         deep,
+        too_deep,
+        somewhat_too_deep,
         not_a_number,
     )
 }

@@ -166,7 +166,7 @@ class Session:
             except psycopg.errors.FeatureNotSupported:  # a migration has changed what a prepared statement returns
                 self.close()
                 return self._run(sql, params)
-        except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
+        except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex) as error:
             raise Refused(f"the database refuses a value: {error.diag.message_primary or error}") from error
         except _AWAY as error:
             self.close()

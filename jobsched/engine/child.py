@@ -27,7 +27,10 @@ _RAISED = {
 
 def perform(control: Control, workspace: Path | None, lease: Lease, *, after_fork: Callable[[], None]) -> Outcome:
     """Perform the assignment that comes over `control`. Every way it can end is an Outcome."""
-    work = Assignment.from_json(control.receive())
+    try:
+        work = Assignment.from_json(control.receive())
+    except RecursionError:
+        return Outcome(verdict=Verdict.FAILED, reason=reasons.NESTED_TOO_DEEP, no_retry=True)
     context = Context(work=work, control=control, workspace=workspace, lease=lease)
     try:
         executor = registry.executor(work.kind)

@@ -14,6 +14,7 @@ LEASE_RAN_OUT: Final = "the worker could not renew its lease in time, so the run
 LEASE_LOST: Final = "the worker no longer holds the lease, so the run's processes were killed"
 NOT_STARTED_IN_TIME: Final = "its lease ended before its work started, so the work was not started"
 LEASE_ENDED_BETWEEN: Final = "its lease ended between two parts of its work, so the rest was not started"
+NESTED_TOO_DEEP: Final = "its definition or its parameters are nested too deep to be passed on; nest them less"
 SHIM_DIED: Final = (
     "the process that looks after the run's processes was killed; whether the work took effect is unknown"
 )

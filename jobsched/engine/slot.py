@@ -13,12 +13,12 @@ from typing import Final, Self
 from jobsched import registry, wishes
 from jobsched.domain.errors import InvalidInput, Unavailable
 from jobsched.domain.outcomes import Assignment, Outcome, Report, Verdict
+from jobsched.engine import reasons
 from jobsched.engine.attempt import Attempt, ShimDied
 from jobsched.engine.child import perform
 from jobsched.engine.memory import MemoryKills
 from jobsched.engine.watch import Watch
 from jobsched.engine.workspaces import Workspaces
-from jobsched.shim import workspace
 from jobsched.shim.launch import Handle, launch
 
 _log: Final = logging.getLogger(__name__)
@@ -85,13 +85,18 @@ class Slot:
             self._start(attempt, folder)
             return _as_it_wished(attempt.supervise(), folder)
         except ShimDied:
-            self._end_shim(folder)
+            self._end_shim()
             return attempt.report_of_shim_death()
+        except RecursionError:
+            self._end_shim()
+            return Report(outcome=Outcome(verdict=Verdict.FAILED, reason=reasons.NESTED_TOO_DEEP, no_retry=True))
         except BaseException:
-            self._end_shim(folder)
+            self._end_shim()
             raise
         finally:
             attempt.close()
+            if folder is not None:
+                self._workspaces.tidy()
 
     def close(self) -> None:
         """End the shim and all that it holds. May be called twice."""
@@ -111,14 +116,10 @@ class Slot:
         except OSError as error:
             raise ShimDied from error
 
-    def _end_shim(self, folder: Path | None = None) -> None:
-        """End the shim and, since it cannot be relied upon to, remove the folder of its run."""
+    def _end_shim(self) -> None:
         shim, self._shim = self._shim, None
         if shim is not None:
             shim.end()
-        if folder is not None:
-            workspace.remove(str(folder))
-            wishes.forget(wishes.file_beside(folder))
 
 
 def _as_it_wished(report: Report, folder: Path | None) -> Report:

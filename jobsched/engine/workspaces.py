@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Final
 
 from jobsched.domain.errors import Unavailable
 from jobsched.domain.outcomes import Assignment
+from jobsched.shim import workspace
 
 _LOCK: Final = "lock"
 
@@ -40,10 +41,15 @@ class Workspaces:
                 "that this worker may write there"
             ) from error
 
+    def tidy(self) -> None:
+        """Remove what an attempt, whose processes are dead, left in this slot's folder."""
+        if self._own is not None:
+            workspace.empty(str(self._own), keep=_LOCK)
+
     def close(self) -> None:
         """Remove this slot's folder. May be called twice."""
         if self._own is not None:
-            shutil.rmtree(self._own, ignore_errors=True)
+            workspace.remove(str(self._own))
             os.close(self._lock)
             self._own = None
         if self._sweeper is not None:
@@ -67,7 +73,9 @@ class Workspaces:
         """Remove what killed slots have left, in another process: it may be much, and a lease is running."""
         stale = [folder for folder in self._parent.glob("slot-*") if _abandoned(folder)]
         if stale:
-            self._sweeper = subprocess.Popen(["rm", "-rf", "--", *stale], stderr=subprocess.DEVNULL)
+            self._sweeper = subprocess.Popen(
+                [sys.executable, "-IS", workspace.__file__, *stale], stderr=subprocess.DEVNULL
+            )
 
 
 def _abandoned(folder: Path) -> bool:

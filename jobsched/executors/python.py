@@ -13,7 +13,7 @@ from jobsched.domain.errors import InvalidInput
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
 from jobsched.executor import Context, required
 from jobsched.failures import failure
-from jobsched.shim.control import RESULT_LIMIT_BYTES, unstorable
+from jobsched.shim.control import beyond_limits, unstorable
 
 _PLAIN: Final = (type(None), bool, int)
 """Results that need no look at whether they are JSON."""
@@ -51,12 +51,10 @@ def perform_in_process(work: Assignment, *, start_work: Callable[[], None]) -> O
     if isinstance(outcome.result, _PLAIN):
         return outcome
     try:
-        size = len(json.dumps(outcome.result, allow_nan=False))
+        problem = beyond_limits(json.dumps(outcome.result, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         return unstorable(f"its result cannot be stored as JSON: {error}")
-    if size > RESULT_LIMIT_BYTES:
-        return unstorable(f"its result of {size} bytes exceeds the limit of {RESULT_LIMIT_BYTES} bytes")
-    return outcome
+    return unstorable(problem) if problem else outcome
 
 
 def invoke(function: Callable[..., Any], params: dict[str, Any]) -> Outcome:

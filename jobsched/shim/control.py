@@ -7,6 +7,7 @@ import os
 import socket
 from typing import Any, Final
 
+from jobsched.domain.nesting import DEEPEST, is_too_deep
 from jobsched.domain.outcomes import Outcome, Verdict
 
 RESULT_LIMIT_BYTES: Final = 1024 * 1024
@@ -46,8 +47,8 @@ class Control:
         except (TypeError, ValueError, RecursionError) as error:
             outcome = unstorable(f"its result cannot be stored as JSON: {error}")
             line = json.dumps({"outcome": outcome.to_json()})
-        if len(line) > RESULT_LIMIT_BYTES:
-            outcome = unstorable(f"its result of {len(line)} bytes exceeds the limit of {RESULT_LIMIT_BYTES} bytes")
+        if problem := beyond_limits(line):
+            outcome = unstorable(problem)
             line = json.dumps({"outcome": outcome.to_json()})
         self._write(line)
 
@@ -73,6 +74,15 @@ class Control:
             if "ending" in message:
                 return Verdict(message["ending"])
         return None
+
+
+def beyond_limits(result: str) -> str | None:
+    """Return what is wrong with a result, given as JSON text: it is too large, or nested too deep to be read again."""
+    if len(result) > RESULT_LIMIT_BYTES:
+        return f"its result of {len(result)} bytes exceeds the limit of {RESULT_LIMIT_BYTES} bytes"
+    if is_too_deep(result):
+        return f"its result is nested more than {DEEPEST} levels deep"
+    return None
 
 
 def unstorable(reason: str) -> Outcome:

@@ -24,10 +24,12 @@ _REAP_SECONDS: Final = 1.0
 class _Run:
     """The run in hand: its first process and how that ended."""
 
-    def __init__(self, pid: int, deadline: float, folder: str | None) -> None:
+    def __init__(self, pid: int, deadline: float, folder: str | None, held: int | None) -> None:
         self.pid = pid
         self.deadline = deadline
         self.folder = folder
+        self.held = held
+        """The folder, opened: the work may rename it."""
         self.status: int | None = None
         self.killed = 0
         self.receipts = Receipts()
@@ -127,34 +129,37 @@ class Shim:
 
     def _start(self, deadline: float, folder: str | None, output: int, control: int) -> None:
         pid = -1
+        held = _held(folder)
         self._lease.end_at(deadline)
         try:
             # The slot may have been frozen since its claim, and this process before it read the request.
             self._lease.check()
             pid = os.fork()
         except LeaseEnded:
-            self._refuse({"lease_ended": True}, folder)
+            self._refuse({"lease_ended": True}, folder, held)
             return
         except OSError as error:
-            self._refuse({"not_started": error.strerror}, folder)
+            self._refuse({"not_started": error.strerror}, folder, held)
             return
         finally:
             if pid != 0:
                 os.close(output)
                 os.close(control)
         if pid == 0:
+            if held is not None:
+                os.close(held)
             live(self._terminal, output, control, folder, self._work, self._lease)
         if self._unused:  # one that is never used is left small: slots with trusted callables only have such
             self._unused = False
             self._tidying = hugepages.gathering()
-        self._run = _Run(pid, deadline, folder)
+        self._run = _Run(pid, deadline, folder, held)
         self._poller.register(self._run.ended, select.POLLIN)
 
-    def _refuse(self, answer: dict[str, object], folder: str | None) -> None:
+    def _refuse(self, answer: dict[str, object], folder: str | None, held: int | None) -> None:
         """Report that no process was started for the run."""
         self._tell(answer)
         if folder is not None:
-            workspace.remove(folder)
+            workspace.remove(folder, held=held)
 
     def _look_after_run(self) -> None:
         run = self._run
@@ -173,7 +178,7 @@ class Shim:
         if run.folder is not None:
             # A big folder takes its time; the slot shall know that this is no failure to kill.
             self._tell({"dead": True})
-            workspace.remove(run.folder)
+            workspace.remove(run.folder, held=run.held)
 
     def _report(self, run: _Run, *, lease_ran_out: bool = False) -> None:
         self._run = None
@@ -187,6 +192,13 @@ class Shim:
             messages.send(self._sock, message)
         except OSError:  # the slot is gone
             self._over = True
+
+
+def _held(folder: str | None) -> int | None:
+    try:
+        return None if folder is None else workspace.hold(folder)
+    except OSError:  # no descriptor is left, or the folder is gone: it is then removed by its name
+        return None
 
 
 def _forget_signals() -> None:

@@ -16,7 +16,7 @@ from django.db import connection
 
 from config.database import Patience, database
 from jobs.models import Run
-from jobs.store.session import Session, django_connection
+from jobs.store.session import Refused, Session, django_connection
 from jobsched.domain.errors import Unavailable
 from tests.chaos.proxies import Proxy
 from tests.integration.conftest import claim_next
@@ -90,6 +90,12 @@ def test_a_database_that_says_nothing_is_given_up_and_found_again(
             session("SELECT 2", {})
         wire.mend()
         assert session("SELECT 3", {}) == [(3,)]
+
+
+def test_a_value_that_is_nested_too_deep_is_refused_and_the_database_does_not_count_as_away(session: Session) -> None:
+    with pytest.raises(Refused, match="stack depth"):
+        session("SELECT %(value)s::jsonb", {"value": "[" * 100_000 + "]" * 100_000})
+    assert session("SELECT 1", {}) == [(1,)]
 
 
 def test_a_session_that_became_read_only_is_given_up(session: Session, make_runs: Callable[..., list[Run]]) -> None:

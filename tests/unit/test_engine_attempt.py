@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -201,6 +202,16 @@ def test_garbage_in_the_conversation_is_a_failure_and_not_a_crash(slot: Slot, tm
 def test_parameters_larger_than_any_buffer_arrive(slot: Slot) -> None:
     report = slot.perform(call("greet", params={"name": "x" * 400_000}), ScriptedWatch(), deadline=deadline())
     assert report.outcome.result == {"greeting": "hello " + "x" * 400_000}
+
+
+def test_parameters_that_are_nested_too_deep_are_a_failure_and_the_next_run_works(slot: Slot) -> None:
+    nested: list[Any] = []
+    for _ in range(50_000):
+        nested = [nested]
+    outcome = slot.perform(call("greet", params={"name": nested}), ScriptedWatch(), deadline=deadline()).outcome
+    assert (outcome.verdict, outcome.no_retry) == (Verdict.FAILED, True)
+    assert "nested" in outcome.reason
+    assert slot.perform(shell("true"), ScriptedWatch(), deadline=deadline()).outcome.verdict is Verdict.SUCCEEDED
 
 
 def test_an_unknown_kind_is_a_failure_that_names_the_known_ones(slot: Slot) -> None:
