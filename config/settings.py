@@ -8,6 +8,7 @@
 | JOBSCHED_ALLOWED_HOSTS | comma-separated host names the web process answers to | 127.0.0.1,localhost |
 | JOBSCHED_CSRF_TRUSTED_ORIGINS | comma-separated origins behind a TLS proxy | none |
 | JOBSCHED_HTTPS | cookies for TLS only, HSTS, and trust in a proxy's X-Forwarded-Proto | false |
+| JOBSCHED_PROXIES | how many proxies before web append a client's address to X-Forwarded-For | 1 with HTTPS, else 0 |
 | JOBSCHED_DATA_DIR | folder for run output and workspaces | .jobsched |
 | JOBSCHED_QUEUES | the queues that jobs may name, comma-separated | default |
 | JOBSCHED_LEASE_SECONDS | how long a claim lasts without a sign of life | 30 |
@@ -87,6 +88,7 @@ try:
             "STOP_GRACE_SECONDS": env.float("STOP_GRACE_SECONDS", 15.0),
             "TASK_EVENTS": env.bool("TASK_EVENTS", True),
             "PREPARED_STATEMENTS": env.bool("PREPARED_STATEMENTS", True),
+            "PROXIES": env.int("PROXIES", 1 if HTTPS else 0),
             "BEAT_HEALTH_FILE": env.str("BEAT_HEALTH_FILE", ""),
             "WORKSPACE_DIR": DATA_DIR / "workspaces",
         }
@@ -143,7 +145,10 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "jobs.signin.TooManyFailuresMiddleware",
 ]
+
+AUTHENTICATION_BACKENDS = ["jobs.signin.ThrottleBackend", "django.contrib.auth.backends.ModelBackend"]
 
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"

@@ -29,6 +29,7 @@ class Conf:
     task_events: bool
     prepared_statements: bool
     beat_health_file: Path | None
+    proxies: int
 
 
 @cache
@@ -51,6 +52,7 @@ def conf() -> Conf:
         task_events=given.get("TASK_EVENTS", True),
         prepared_statements=given.get("PREPARED_STATEMENTS", True),
         beat_health_file=Path(given["BEAT_HEALTH_FILE"]) if given.get("BEAT_HEALTH_FILE") else None,
+        proxies=given.get("PROXIES", 0),
     )
     if not result.queues:
         raise ImproperlyConfigured("JOBSCHED['QUEUES'] is empty; name at least one queue, e.g. 'default'.")
@@ -61,6 +63,8 @@ def conf() -> Conf:
         )
     if result.stop_grace < timedelta(0):
         raise ImproperlyConfigured("JOBSCHED['STOP_GRACE_SECONDS'] must be 0 or more.")
+    if result.proxies < 0:
+        raise ImproperlyConfigured("JOBSCHED['PROXIES'] must be 0 or more: the number of proxies before this process.")
     if result.heartbeat <= timedelta(0):
         raise ImproperlyConfigured("JOBSCHED['HEARTBEAT_SECONDS'] must be more than 0.")
     if result.heartbeat * 2 > result.lease:

@@ -11,11 +11,24 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from jobs.addresses import client_address
 from jobs.api.parsing import BoundedJSONParser
+from jobs.services import throttling
 
 
 class Token(TokenAuthentication):  # type: ignore[misc]  # knox has no types
-    """Knox's tokens; one that is not even text is refused like any other that is wrong."""
+    """Knox's tokens; one that is not even text is refused like any other that is wrong.
+
+    An address that sends too many wrong ones is answered 429.
+    """
+
+    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
+        try:
+            found: tuple[Any, Any] | None = super().authenticate(request)
+        except AuthenticationFailed:
+            throttling.token_refused(client_address(request))
+            raise
+        return found
 
     def authenticate_credentials(self, token: bytes) -> tuple[Any, Any]:
         try:

@@ -12,7 +12,14 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from jobsched.domain.errors import Conflict, InvalidInput, JobschedError, NotFound, Unavailable
+from jobsched.domain.errors import (
+    Conflict,
+    InvalidInput,
+    JobschedError,
+    NotFound,
+    TooManyFailures,
+    Unavailable,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +47,8 @@ def explain(error: Exception, context: dict[str, Any]) -> Response:
         error = exceptions.PermissionDenied()
     if isinstance(error, exceptions.APIException):
         return _framework(error)
+    if isinstance(error, TooManyFailures):
+        return _answer(str(error), 429, {"Retry-After": str(error.seconds)})
     for kind, status in _STATUS.items():
         if isinstance(error, kind):
             return _answer(str(error), status)

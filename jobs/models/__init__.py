@@ -5,6 +5,7 @@ from jobs.models.job import Definition, Job, Project
 from jobs.models.limits import Backfill, Gate, Queue
 from jobs.models.run import Run
 from jobs.models.schedule import FormerSchedule, Schedule
+from jobs.models.throttle import Throttle
 
 __all__ = [
     "Attempt",
@@ -18,5 +19,6 @@ __all__ = [
     "Queue",
     "Run",
     "Schedule",
+    "Throttle",
     "Transition",
 ]

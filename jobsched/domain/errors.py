@@ -31,6 +31,16 @@ class Conflict(JobschedError):
     """The request contradicts the present state, e.g. retrying a run that is still running."""
 
 
+class TooManyFailures(JobschedError):
+    """Too many passwords or tokens were wrong; `seconds` is how long to wait before the next try."""
+
+    transient = True
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"Too many sign-ins failed; try again in {seconds} seconds.")
+        self.seconds = seconds
+
+
 class Unavailable(JobschedError):
     """A server that is needed cannot be reached now."""
 

@@ -1,0 +1,55 @@
+"""Throttle sign-ins, whatever page they are made on. Both names below belong into a project's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.backends import BaseBackend
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.signals import user_logged_in
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from jobs.addresses import client_address
+from jobs.services import throttling
+from jobsched.domain.errors import TooManyFailures
+
+
+class ThrottleBackend(BaseBackend):
+    """Signs nobody in: the first of AUTHENTICATION_BACKENDS, which stops a sign-in before others see its password."""
+
+    def authenticate(self, request: HttpRequest | None, **credentials: Any) -> None:
+        """Count the sign-in. Raises TooManyFailures, which `TooManyFailuresMiddleware` answers."""
+        account = credentials.get("username", credentials.get(get_user_model().USERNAME_FIELD))
+        if request is not None and account is not None and "password" in credentials:
+            throttling.begin_sign_in(str(account), client_address(request))
+
+
+class TooManyFailuresMiddleware:
+    """Answers 429 with Retry-After to whoever failed too often."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self._get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """Show a page with one sentence."""
+        if not isinstance(error, TooManyFailures):
+            return None
+        context = {"sentence": str(error), "title": "Too many failed sign-ins"}
+        response = render(request, "admin/jobs/too_many_failures.html", context, status=429)
+        response["Retry-After"] = str(error.seconds)
+        return response
+
+
+def note_success(sender: Any, request: HttpRequest | None, user: AbstractBaseUser, **_: Any) -> None:
+    """Take back what the sign-in was counted as. Called by Django for every sign-in."""
+    if request is not None:
+        throttling.sign_in_succeeded(user.get_username(), client_address(request))
+
+
+user_logged_in.connect(note_success, dispatch_uid="jobs.signin")
