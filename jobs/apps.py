@@ -6,8 +6,9 @@ from django.apps import AppConfig
 from django.core.checks import Tags, register
 from django.utils.module_loading import autodiscover_modules
 
+from jobs.callable_modules import project_modules
 from jobs.conf import conf
-from jobsched import registry
+from jobsched import callables, registry
 
 
 class JobsConfig(AppConfig):
@@ -18,8 +19,9 @@ class JobsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Check the settings, add the kind that needs Celery, find the callables that installed apps register."""
+        """Check the settings, add the kind that needs Celery, find the callables that jobs may name."""
         conf()
+        callables.allow(project_modules)
         registry.register("celery", "jobs.celery_tasks:CeleryExecutor")
         autodiscover_modules("job_callables")
         # Not before all models are there, on which services stand.

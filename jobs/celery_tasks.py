@@ -27,13 +27,27 @@ from jobsched.failures import failure
 
 
 def find_task(name: str) -> Task[Any, Any]:
-    """Return a registered task. Raises InvalidInput that names the nearest ones."""
+    """Return a registered task that jobs may run. Raises InvalidInput that names those there are."""
     current_app.loader.import_default_modules()
     found = current_app.tasks.get(name)
-    if found is None or name == WORK_TASK:  # the task that carries hints is no work to schedule
-        known = sorted(n for n in current_app.tasks if not n.startswith("celery.") and n != WORK_TASK)
-        raise InvalidInput(f"there is no Celery task '{name}' in this app; it knows {', '.join(known) or 'none'}")
-    return found
+    if found is not None and not _is_built_in(found):
+        return found
+    known = ", ".join(sorted(name for name, task in current_app.tasks.items() if not _is_built_in(task))) or "none"
+    if found is None:
+        raise InvalidInput(f"there is no Celery task '{name}' in this app; it knows {known}")
+    raise InvalidInput(
+        f"the task '{name}' belongs to Celery or jobsched itself, and no job may run it; name one of {known}"
+    )
+
+
+def _is_built_in(task: Task[Any, Any]) -> bool:
+    """Tell whether a task is no work of the project's.
+
+    Celery's own (`celery.map`, `celery.group` and so on) run any task with any arguments, or send it to any queue; ours
+    carries hints.
+    """
+    top, _, _ = type(task).__module__.partition(".")
+    return task.name.startswith("celery.") or top == "celery" or task.name == WORK_TASK
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

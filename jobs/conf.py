@@ -11,6 +11,8 @@ from typing import Final
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from jobsched.allowed_modules import is_forbidden
+
 SHORTEST_LEASE = timedelta(seconds=3)
 
 WORK_TASK: Final = "jobs.work"
@@ -30,6 +32,10 @@ class Conf:
     prepared_statements: bool
     beat_health_file: Path | None
     proxies: int
+    callable_modules: tuple[str, ...] | None
+    """Modules whose functions jobs may call; None: see `jobs/callable_modules.py`."""
+    kept_variables: frozenset[str]
+    """Environment variables that Python and Celery runs keep although they look like settings of the installation."""
 
 
 @cache
@@ -53,9 +59,16 @@ def conf() -> Conf:
         prepared_statements=given.get("PREPARED_STATEMENTS", True),
         beat_health_file=Path(given["BEAT_HEALTH_FILE"]) if given.get("BEAT_HEALTH_FILE") else None,
         proxies=given.get("PROXIES", 0),
+        callable_modules=None if given.get("CALLABLE_MODULES") is None else tuple(given["CALLABLE_MODULES"]),
+        kept_variables=frozenset(given.get("KEPT_VARIABLES", ())),
     )
     if not result.queues:
         raise ImproperlyConfigured("JOBSCHED['QUEUES'] is empty; name at least one queue, e.g. 'default'.")
+    for module in filter(is_forbidden, result.callable_modules or ()):
+        raise ImproperlyConfigured(
+            f"JOBSCHED['CALLABLE_MODULES'] names {module!r}: functions of the standard library, Django, Celery and "
+            "jobsched cannot be allowed; name a module of your own that calls them."
+        )
     if result.lease < SHORTEST_LEASE:
         raise ImproperlyConfigured(
             f"JOBSCHED['LEASE_SECONDS'] must be at least {SHORTEST_LEASE.total_seconds():g}: a worker ends its work a "

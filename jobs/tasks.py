@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Task, shared_task
-from celery.signals import worker_init
+from celery.signals import worker_init, worker_process_init
 from celery.worker.control import control_command
 from celery.worker.request import Request
 from kombu.asynchronous import get_event_loop
 
 from jobs import worker
 from jobs.conf import WORK_TASK
+from jobsched.hidden_settings import forget, hidden_in_slots
 
 HELD_SECONDS = 30.0
 """RabbitMQ closes the channel of who keeps a message for longer than its `consumer_timeout`, for which nobody has
@@ -55,6 +56,12 @@ def work(self: HintTask, queue: str) -> None:
 def _load(**_: Any) -> None:
     """Have what performs runs in a worker's main process, so that its slots share that memory and need not load it."""
     import jobs.services.running  # noqa: F401
+
+
+@worker_process_init.connect
+def _forget_settings(**_: Any) -> None:
+    """In a slot: remove the installation's settings from the environment that trusted callables see."""
+    forget(hidden_in_slots)
 
 
 @control_command(name="jobs_look")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from inspect import signature
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from jobsched.allowed_modules import AllowedModules, is_forbidden
+from jobsched.defined import is_defined_in
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.outcomes import Assignment
-from jobsched.loading import load
+from jobsched.loading import import_module, member
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -70,12 +72,34 @@ def _names_the_instant(function: Callable[..., Any]) -> bool:
 def resolve(call: str) -> JobCallable:
     """Return the callable that a registered name or `package.module:function` stands for.
 
-    Raises `InvalidInput` when it does not exist or its module cannot be imported.
+    A module is imported only if it is allowed. Raises `InvalidInput` for what does not exist, cannot be imported or
+    is not allowed, and whatever an allowed module raises while it is imported.
     """
     found = _resolved.get(call)
     if found is None:
         found = _resolved[call] = _registered.get(call) or _find(call)
     return found
+
+
+def allow(modules: Callable[[], AllowedModules]) -> None:
+    """Let jobs call functions of the modules that `modules` returns; it is asked once, when the first job needs it."""
+    _policy.modules = cache(modules)
+    _resolved.clear()
+
+
+def allowed_modules() -> AllowedModules:
+    """Return the modules whose functions jobs may call without registration: none until `allow` names some."""
+    return _policy.modules()
+
+
+class _Policy:
+    """Which modules are allowed; replaced as a whole."""
+
+    def __init__(self) -> None:
+        self.modules: Callable[[], AllowedModules] = AllowedModules
+
+
+_policy: Final = _Policy()
 
 
 def _find(call: str) -> JobCallable:
@@ -84,10 +108,30 @@ def _find(call: str) -> JobCallable:
             f"no callable is registered as {call!r}; import the module that registers it when the worker starts,"
             " or write package.module:function"
         )
-    function = load(call)
+    module, _, attributes = call.partition(":")
+    if not allowed_modules().allows(module):
+        raise _not_allowed(
+            call,
+            "no job may call functions of the standard library, Django, Celery or jobsched"
+            if is_forbidden(module)
+            else f"the module {module!r} is none whose functions jobs may call",
+        )
+    function = member(import_module(module, call), attributes)
     if not callable(function):
         raise InvalidInput(f"{call} is a {type(function).__name__}, which cannot be called")
     try:
-        return _by_function.get(function) or JobCallable(call, function)
+        registered = _by_function.get(function)
     except TypeError:  # a callable that cannot be hashed was never registered
-        return JobCallable(call, function)
+        registered = None
+    if registered:
+        return registered
+    if not is_defined_in(function, allowed_modules().allows):
+        raise _not_allowed(call, f"it is not a function that is defined in {module!r} or in another allowed module")
+    return JobCallable(call, function)
+
+
+def _not_allowed(call: str, why: str) -> InvalidInput:
+    return InvalidInput(
+        f"{call!r} is not allowed: {why}; name {allowed_modules().in_words()}, or allow more with @callable_job or"
+        " JOBSCHED_CALLABLE_MODULES"
+    )

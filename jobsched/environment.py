@@ -10,12 +10,13 @@ from typing import Final
 
 from jobsched.domain.outcomes import Assignment
 
-_PASSED: Final = frozenset({"PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL"})
+PASSED: Final = frozenset({"PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL"})
+"""What programs inherit, and locale settings (LC_*)."""
 
 
 def environment(work: Assignment, inherited: Mapping[str, str]) -> dict[str, str]:
     """Return what is allowed of `inherited`, the job's own variables, and those that describe the run."""
-    chosen = {name: value for name, value in inherited.items() if name in _PASSED or name.startswith("LC_")}
+    chosen = {name: value for name, value in inherited.items() if name in PASSED or name.startswith("LC_")}
     chosen.setdefault("PATH", os.defpath)
     chosen.update(work.env)
     chosen.update(identity(work))

@@ -129,5 +129,6 @@ def our_environment(servers: Servers, database_url: str, data: Path) -> dict[str
         "JOBSCHED_SECRET_KEY": os.environ.get("JOBSCHED_SECRET_KEY") or secrets.token_urlsafe(48),
         "JOBSCHED_DATA_DIR": str(data),
         "JOBSCHED_QUEUES": QUEUE,
+        "JOBSCHED_CALLABLE_MODULES": "benchmarks.callables",
         "JOBSCHED_LOG_LEVEL": "WARNING",
     }

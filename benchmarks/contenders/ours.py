@@ -48,6 +48,8 @@ class Ours(WithDatabase):
             "JOBSCHED_SECRET_KEY": os.environ.get("JOBSCHED_SECRET_KEY") or secrets.token_urlsafe(48),
             "JOBSCHED_DATA_DIR": str(self.place.data / self.key),
             "JOBSCHED_QUEUES": _QUEUE,
+            # Loaded at the start of a worker, as the tasks of Celery's workers are.
+            "JOBSCHED_IMPORTS": "benchmarks.callables",
             "JOBSCHED_TASK_EVENTS": "true" if self._task_events else "false",
             "JOBSCHED_LOG_LEVEL": "WARNING",
         }
@@ -57,9 +59,7 @@ class Ours(WithDatabase):
         self._verbs.use_database(self.url)
 
     def commands(self) -> Sequence[Command]:
-        # The module with the callables is loaded at start, as the tasks of Celery's workers are.
-        loaded = ["-I", "benchmarks.callables"]
-        worker = python("celery", "-A", "config", "worker", "-Q", _QUEUE, "-c", str(WORKER_PROCESSES), *loaded)
+        worker = python("celery", "-A", "config", "worker", "-Q", _QUEUE, "-c", str(WORKER_PROCESSES))
         beat = python("celery", "-A", "config", "beat", "-s", str(self.place.data / f"{self.key}.beat"))
         return [Command(argv=argv, env=self._env()) for argv in (worker, beat)]
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any
 
+from celery import current_app
 from django.db import models, transaction
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask
 
@@ -163,10 +164,16 @@ def _are(queues: Iterable[str]) -> str:
 
 
 def _callable(spec: JobSpec, *, where: str) -> callables.JobCallable:
+    call = spec.spec["call"]
+    where = f"{where}, key 'call'"
     try:
-        return callables.resolve(spec.spec["call"])
+        if ":" not in call:  # the modules that register callables may be loaded in workers only
+            current_app.loader.import_default_modules()
+        return callables.resolve(call)
     except InvalidInput as error:
-        raise InvalidInput(error.message, where=f"{where}, key 'call'") from error
+        raise InvalidInput(error.message, where=where) from error
+    except (Exception, SystemExit) as error:  # raised by a module of the project while it was imported
+        raise InvalidInput(f"{call!r} cannot be imported: {type(error).__name__}: {error}", where=where) from error
 
 
 def _celery_policy(spec: JobSpec, *, where: str) -> dict[str, Any]:

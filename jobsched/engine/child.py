@@ -15,6 +15,7 @@ from jobsched.domain.outcomes import Assignment, Outcome, Verdict
 from jobsched.engine import finishing, reasons
 from jobsched.environment import identity
 from jobsched.executor import Context
+from jobsched.hidden_settings import HiddenSettings, forget
 from jobsched.shim.control import Control
 from jobsched.shim.lease import Lease, LeaseEnded
 
@@ -25,7 +26,14 @@ _RAISED = {
 }
 
 
-def perform(control: Control, workspace: Path | None, lease: Lease, *, after_fork: Callable[[], None]) -> Outcome:
+def perform(
+    control: Control,
+    workspace: Path | None,
+    lease: Lease,
+    *,
+    after_fork: Callable[[], None],
+    hidden: HiddenSettings,
+) -> Outcome:
     """Perform the assignment that comes over `control`. Every way it can end is an Outcome."""
     try:
         work = Assignment.from_json(control.receive())
@@ -33,10 +41,11 @@ def perform(control: Control, workspace: Path | None, lease: Lease, *, after_for
         return Outcome(verdict=Verdict.FAILED, reason=reasons.NESTED_TOO_DEEP, no_retry=True)
     context = Context(work=work, control=control, workspace=workspace, lease=lease)
     try:
+        forget(hidden.hides)
         executor = registry.executor(work.kind)
         _heed_ending(context, raises=executor.ends_by_exception)
         if executor.in_interpreter:
-            # The project's own code keeps the environment of its process; the job's is added to it.
+            # The project's own code keeps the rest of its process's environment; the job's is added to it.
             os.environ.update(work.env)
             os.environ.update(identity(work))
             after_fork()

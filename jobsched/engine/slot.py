@@ -19,6 +19,7 @@ from jobsched.engine.child import perform
 from jobsched.engine.memory import MemoryKills
 from jobsched.engine.watch import Watch
 from jobsched.engine.workspaces import Workspaces
+from jobsched.hidden_settings import HiddenSettings
 from jobsched.shim.launch import Handle, launch
 
 _log: Final = logging.getLogger(__name__)
@@ -32,13 +33,20 @@ class Slot:
     """Performs one attempt at a time. Not for use by two threads at once.
 
     `workspace_dir` holds the folders of running attempts. `after_fork` is called in each run's process before the
-    project's own code, to forget connections it shares with this process. Modules that many runs need are best
+    project's own code, to forget connections it shares with this process. `hidden` says which environment variables
+    each run's process removes from itself before anything else. Modules that many runs need are best
     imported before the first `perform`, since that forks the shim which every run is forked from.
     """
 
-    def __init__(self, *, workspace_dir: Path, after_fork: Callable[[], None] = _nothing) -> None:
+    def __init__(
+        self,
+        *,
+        workspace_dir: Path,
+        after_fork: Callable[[], None] = _nothing,
+        hidden: HiddenSettings | None = None,
+    ) -> None:
         self._workspaces = Workspaces(workspace_dir)
-        self._work = partial(perform, after_fork=after_fork)
+        self._work = partial(perform, after_fork=after_fork, hidden=hidden or HiddenSettings())
         self._shim: Handle | None = None
         self._memory = MemoryKills.of_this_process()
 

@@ -17,6 +17,8 @@ from jobsched.local.state import DataFolder, Secrets, StackInfo
 from jobsched.local.supervisor import Supervisor
 
 ADMIN = "admin"
+EXAMPLES = "examples.callables"
+"""The module with the functions that the example jobs call."""
 WEB_PORT, FLOWER_PORT = 8000, 5555
 """Taken when they are free; otherwise any port is."""
 
@@ -141,6 +143,7 @@ class Stack:
             "JOBSCHED_SECRET_KEY": self._plan.environ.get("JOBSCHED_SECRET_KEY", self._secrets.secret_key),
             "JOBSCHED_DATA_DIR": str(self._folder.root),
             "JOBSCHED_LOG_LEVEL": "INFO",
+            "JOBSCHED_IMPORTS": ",".join(filter(None, (self._plan.environ.get("JOBSCHED_IMPORTS"), EXAMPLES))),
             # Somebody has pressed Ctrl-C and waits.
             "JOBSCHED_STOP_GRACE_SECONDS": self._plan.environ.get("JOBSCHED_STOP_GRACE_SECONDS", "1"),
         }

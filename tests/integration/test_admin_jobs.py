@@ -22,6 +22,7 @@ from jobs.models import Definition, Job, Project, Run, Schedule
 from jobs.services import control, definitions
 from jobsched.domain.specs import JobSpec
 
+ADD_UP = "tests.sample_callables:add"
 LIST, ADD, PREVIEW, RUN = (f"/admin/jobs/job/{path}" for path in ("", "add/", "preview/", "run/"))
 
 
@@ -80,7 +81,7 @@ def _no_work(keys: dict[str, Any]) -> bool:
             "steps",
             {"steps": [{"name": "Build", "run": "go build"}, {"name": "Test", "run": "go test"}]},
         ),
-        ({"kind": "python", "call": "json:dumps"}, "python", {"call": "json:dumps"}),
+        ({"kind": "python", "call": ADD_UP}, "python", {"call": ADD_UP}),
     ],
 )
 def test_each_kind_has_its_editor(
@@ -190,7 +191,7 @@ def test_limits_retries_and_schedule_are_saved_together(admin_client: Client, de
                 "follow_redirects": False,
             }
         },
-        {"call": "json:dumps", "params": {"obj": {"ü": [1, 2.5, None]}}, "env": {"A": "ü"}},
+        {"call": ADD_UP, "params": {"obj": {"ü": [1, 2.5, None]}}, "env": {"A": "ü"}},
         {
             "retries": {
                 "max": 4,
@@ -250,6 +251,8 @@ def test_saving_an_untouched_form_changes_nothing(
         ({"kind": "http", "http_url": "http://x", "http_body": "{", "http_json": "on"}, "http_body", "not JSON"),
         ({"kind": "python", "call": "os system"}, "call", "package.module:function"),
         ({"kind": "python", "call": "nowhere.at.all:nothing"}, "call", "nowhere"),
+        ({"kind": "python", "call": "tests.nowhere:nothing"}, "call", "cannot import"),
+        ({"kind": "python", "call": "os:getenv"}, "call", "defined in tests, examples, or allow more with"),
         ({"kind": "celery", "task": "shop.nothing"}, "task", "valid choice"),
         ({"kind": "celery"}, "task", "Choose a task"),
         ({"when": "cron", "cron": ""}, "cron", "Write a cron string"),

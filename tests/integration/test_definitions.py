@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 from jobs.models import Definition, Job, Run, Schedule
 from jobs.services import control, definitions, scheduling
 from jobs.services.definitions import Result
+from jobsched import callables
+from jobsched.allowed_modules import AllowedModules
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.manifest import parse_job
 
@@ -131,7 +134,12 @@ def test_schedules_share_rows_and_leave_those_of_others_alone() -> None:
         {"run": "true", "schedule": "1h30m", "queue": "default", "priority": 9, "timeout": "2m", "retries": 3},
         {"steps": [{"name": "one", "run": "true", "timeout": "30s", "env": {"A": "b"}}], "schedule": "5 4 * * 1-5"},
         {"http": {"url": "http://127.0.0.1/x", "method": "POST", "body": {"a": 1}, "expected_status": [204]}},
-        {"call": "math:sqrt", "params": {"x": 2}, "timezone": "Europe/Berlin", "schedule": "0 3 * * *"},
+        {
+            "call": "tests.sample_callables:add",
+            "params": {"a": 2},
+            "timezone": "Europe/Berlin",
+            "schedule": "0 3 * * *",
+        },
         {"run": "true", "at": "2999-01-01T00:00:00Z", "on_lost": "fail", "paused": True, "description": "d"},
         {"run": "true", "timeout": "none", "grace": "0s", "env": {"A": "b"}},
     ],
@@ -173,9 +181,38 @@ def test_a_removed_job_leaves_its_history_and_its_name() -> None:
 
 def test_a_trusted_callable_is_marked_and_an_unknown_one_refused() -> None:
     with pytest.raises(InvalidInput, match="key 'call'"):
-        definitions.save(parse_job({"name": "Job", "call": "nowhere:nothing"}), actor="ada")
-    definitions.save(parse_job({"name": "Job", "call": "math:sqrt"}), actor="ada")
+        definitions.save(parse_job({"name": "Job", "call": "tests.nowhere:nothing"}), actor="ada")
+    definitions.save(parse_job({"name": "Job", "call": "tests.sample_callables:add"}), actor="ada")
     assert not Job.objects.get().in_process
+    definitions.save(parse_job({"name": "Job", "call": "tests.sample_callables:trusted"}), actor="ada")
+    assert Job.objects.get().in_process
+
+
+@pytest.mark.parametrize(
+    "call", ["os:getenv", "subprocess:getoutput", "jobs.services.control:trigger", "tests.sample_callables:time.sleep"]
+)
+def test_a_callable_that_is_not_the_projects_is_refused_when_a_job_is_saved(call: str) -> None:
+    text = f"jobs:\n- name: Job\n  call: {call}\n"
+    with pytest.raises(InvalidInput, match=r"job 'Job', key 'call': .*(is not allowed|leads through)"):
+        definitions.apply(text, filename="jobs.yaml", actor="ada")
+    assert not Job.objects.exists()
+
+
+def test_a_module_that_raises_while_it_is_imported_is_the_authors_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_module.py").write_text("raise SystemExit('this is a script')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(callables, "_policy", callables._Policy())
+    callables.allow(lambda: AllowedModules(names=("broken_module",)))
+    with pytest.raises(InvalidInput, match="cannot be imported: SystemExit: this is a script"):
+        definitions.save(parse_job({"name": "Job", "call": "broken_module:f"}), actor="ada")
+
+
+@pytest.mark.parametrize("task", ["celery.map", "celery.starmap", "celery.group", "celery.chord", "celery.chain"])
+def test_a_task_of_celery_itself_which_runs_any_other_cannot_be_a_job(task: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"key 'task': the task '{task}' belongs to Celery or jobsched"):
+        definitions.save(parse_job({"name": "Job", "task": task}), actor="ada")
 
 
 def test_an_interval_counts_from_the_schedules_own_origin() -> None:
@@ -188,5 +225,5 @@ def test_an_interval_counts_from_the_schedules_own_origin() -> None:
 
 
 def test_the_task_that_carries_hints_cannot_be_a_job() -> None:
-    with pytest.raises(InvalidInput, match=r"key 'task': there is no Celery task 'jobs\.work'"):
+    with pytest.raises(InvalidInput, match=r"key 'task': the task 'jobs\.work' belongs to Celery or jobsched itself"):
         definitions.save(parse_job({"name": "Job", "task": "jobs.work"}), actor="ada")

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from jobsched import callables
+from jobsched.allowed_modules import AllowedModules
 from jobsched.domain.errors import Unavailable
 from jobsched.domain.outcomes import Verdict
 from jobsched.engine import Slot
@@ -174,7 +176,11 @@ def test_a_watch_that_fails_ends_the_work_and_the_next_run_works(slot: Slot) -> 
     assert slot.perform(shell("true"), ScriptedWatch(), deadline=deadline()).outcome.exit_code == 0
 
 
-def test_garbage_in_the_conversation_is_a_failure_and_not_a_crash(slot: Slot, tmp_path: Path) -> None:
+def test_garbage_in_the_conversation_is_a_failure_and_not_a_crash(
+    slot: Slot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callables, "_policy", callables._Policy())
+    callables.allow(lambda: AllowedModules(names=("garble",)))
     script = tmp_path / "garble.py"
     script.write_text(
         "import os\n"

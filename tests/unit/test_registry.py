@@ -68,10 +68,10 @@ def test_registering_again_replaces() -> None:
     ("name", "said"),
     [
         ("tidy", "registered"),
-        ("no.such:f", "cannot import"),
+        ("tests.no_such:f", "cannot import"),
         (f"{__name__}:no", "has no 'no'"),
         (f"{__name__}:NUMBER", "cannot be called"),
-        (":f", "cannot import"),
+        (":f", "is not allowed"),
     ],
 )
 def test_what_cannot_be_called_is_explained(name: str, said: str) -> None:
@@ -84,6 +84,10 @@ NUMBER = 5
 
 def tidy(path: str) -> str:
     return f"tidied {path}"
+
+
+def a_set() -> set[int]:
+    return {1}
 
 
 def _in_process(call: str, **params: object) -> Assignment:
@@ -101,7 +105,7 @@ def test_a_trusted_callable_runs_in_this_process() -> None:
     ("call", "reason", "no_retry"),
     [
         ("nobody", "no callable is registered", True),
-        ("builtins:set", "cannot be stored as JSON", True),
+        (f"{__name__}:a_set", "cannot be stored as JSON", True),
         ("tests.conformance.executors.callables:fail", "ValueError: the disk is full", False),
     ],
 )

@@ -14,15 +14,18 @@ from django.db import close_old_connections, connections
 
 from jobs import messages, worker
 from jobs.conf import conf
+from jobs.installation_secrets import installation_secrets
 from jobs.services.running.board import board
 from jobs.services.running.recording import settle_and_claim
 from jobs.store import claims as store
 from jobs.store.claims import Claim, ClaimRequest, Settled, Settlement
 from jobs.store.session import Session
+from jobsched import callables
 from jobsched.domain.content import Content
 from jobsched.domain.errors import InvalidInput, Unavailable
 from jobsched.domain.outcomes import Assignment
 from jobsched.engine import Slot
+from jobsched.hidden_settings import HiddenSettings
 from jobsched.shim.lease import lease_clock
 
 logger = logging.getLogger(__name__)
@@ -48,7 +51,8 @@ class SlotProcess:
     @cached_property
     def engine(self) -> Slot:
         """The supervisor of child processes, made when the first run needs one."""
-        return Slot(workspace_dir=conf().workspace_dir, after_fork=self._after_fork)
+        hidden = HiddenSettings(secrets=installation_secrets(), kept=conf().kept_variables)
+        return Slot(workspace_dir=conf().workspace_dir, after_fork=self._after_fork, hidden=hidden)
 
     def _after_fork(self) -> None:
         """In a run's child: forget the slot's connections without a word on their sockets, and what slots share."""
@@ -59,6 +63,7 @@ class SlotProcess:
 
     def warm(self) -> None:
         """Make all ready that the first run needs, before a lease begins to count. Without it, that run does so."""
+        callables.allowed_modules()  # found out once here, and not in the process of each run
         with suppress(Unavailable, InvalidInput):  # the run that finds it so will say so
             self.engine.warm()
 
