@@ -21,8 +21,8 @@
 | JOBSCHED_TCP_USER_TIMEOUT_SECONDS | so long may data go unacknowledged | a third of the lease |
 | JOBSCHED_BEAT_HEALTH_FILE | a file that a beat renews while it reaches database and broker, for health checks | none |
 | JOBSCHED_IMPORTS | comma-separated modules with Celery tasks and callables of yours | none |
-| JOBSCHED_CALLABLE_MODULES | comma-separated modules whose functions jobs may call | those of JOBSCHED_IMPORTS |
-| JOBSCHED_KEPT_VARIABLES | comma-separated variables that Python and Celery runs keep although secret | none |
+| JOBSCHED_CALLABLE_MODULES | comma-separated modules whose functions jobs may call | see docs/django.md |
+| JOBSCHED_KEPT_VARIABLES | comma-separated variables that are not hidden from Python and Celery runs | none |
 | JOBSCHED_S3_BUCKET | keep long output in this bucket instead of the data folder | none |
 | JOBSCHED_S3_ENDPOINT_URL | the address of an S3 server that is not Amazon's | Amazon's |
 | JOBSCHED_S3_REGION | the bucket's region | as the credentials say |
@@ -92,7 +92,7 @@ try:
             "PREPARED_STATEMENTS": env.bool("PREPARED_STATEMENTS", True),
             "PROXIES": env.int("PROXIES", 1 if HTTPS else 0),
             "BEAT_HEALTH_FILE": env.str("BEAT_HEALTH_FILE", ""),
-            "CALLABLE_MODULES": env.list("CALLABLE_MODULES", None),
+            "CALLABLE_MODULES": env.list("CALLABLE_MODULES", []) or None,
             "KEPT_VARIABLES": env.list("KEPT_VARIABLES", []),
             "WORKSPACE_DIR": DATA_DIR / "workspaces",
         }

@@ -97,7 +97,8 @@ class JobForm(ScheduleForm):
         required=False,
         max_length=300,
         widget=forms.TextInput({"size": 60, "class": "js-code", "placeholder": "package.module:function"}),
-        help_text="A registered name, or package.module:function. The parameters below are its keyword arguments.",
+        help_text="A registered name, or package.module:function of an allowed module. The parameters below are its "
+        "keyword arguments.",
     )
     task = forms.ChoiceField(
         label="Task",

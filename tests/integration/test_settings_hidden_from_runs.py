@@ -18,7 +18,7 @@ LOOK_AT_PARENT = "cat /proc/$PPID/environ 2>&1 | tr '\\0' '\\n'"
 SECRETS = {
     "FLOWER_BASIC_AUTH": "admin:the-password-of-flower",
     "AWS_SECRET_ACCESS_KEY": "the-key-of-the-bucket",
-    "JOBSCHED_SECRET_KEY_FILE": "/run/secrets/the-file-of-the-key",
+    "JOBSCHED_ADMIN_PASSWORD_FILE": "/run/secrets/the-file-of-a-password",
 }
 OTHERS = {"SHOP_REGION": "north", "AWS_REGION": "eu-north-1"}
 KINDS: dict[str, dict[str, Any]] = {

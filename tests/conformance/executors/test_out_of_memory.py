@@ -26,11 +26,14 @@ from pathlib import Path
 
 Path(sys.argv[1], "cgroup.procs").write_text("0")
 
+from jobsched import callables
+from jobsched.allowed_modules import AllowedModules
 from jobsched.domain.outcomes import Assignment
 from jobsched.engine import Slot
 from jobsched.shim.lease import lease_clock
 from tests.engine_kit import ScriptedWatch
 
+callables.allow(lambda: AllowedModules(names=("tests",)))
 work = Assignment.from_json(json.load(sys.stdin))
 with tempfile.TemporaryDirectory() as folder, Slot(workspace_dir=Path(folder)) as slot:
     outcome = slot.perform(work, ScriptedWatch(), deadline=lease_clock() + 60).outcome
