@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import click
@@ -14,6 +13,7 @@ from benchmarks.contenders import CONTENDERS, Contender, Place
 from benchmarks.errors import BenchmarkError
 from benchmarks.figures import Repetition
 from benchmarks.floor import Floor, measure_forks
+from benchmarks.folders import shared_folder
 from benchmarks.measure import Plan, measure
 from benchmarks.report import print_floor, print_table, to_json, write_json
 from benchmarks.servers import Servers
@@ -69,11 +69,11 @@ def _measure(
     """Measure every contender once, then again: what disturbs the machine for a while disturbs all."""
     measured: dict[type[Contender], list[Repetition]] = {kind: [] for kind in kinds}
     forks: list[float] = []
-    with tempfile.TemporaryDirectory(prefix="jobsched-bench-") as folder:
+    with shared_folder("jobsched-bench-") as folder:
         contenders: list[Contender] = []
         try:
             for kind in kinds:
-                contenders.append(_prepared(kind, servers, Path(folder)))
+                contenders.append(_prepared(kind, servers, folder))
             for round_number in range(1, repetitions + 1):
                 for contender in contenders:
                     found = measure(contender, plan)

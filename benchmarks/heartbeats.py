@@ -16,9 +16,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
@@ -34,10 +33,10 @@ from rich.console import Console
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.report import write_json
-from jobsched.local.ports import free_port
-from jobsched.local.postgres import postgres_service, postgres_url
-from jobsched.local.servers import Server
-from jobsched.local.state import DataFolder
+from jobsched.local.confine import listen
+from jobsched.local.reach import public_temporary_folder
+from jobsched.local.servers import Server, postgres
+from jobsched.local.start import run_confined
 
 if TYPE_CHECKING:
     from jobs.services.running.isolated import ClaimWatch
@@ -95,18 +94,25 @@ class Found:
 @click.option("--results", type=click.Path(path_type=Path, file_okay=False), default=_RESULTS, help="Where JSON goes.")
 def main(runs: int, seconds: float, results: Path) -> None:
     """Let many runs show signs of life at once, each at the default pace, and count what that costs."""
+    sys.exit(run_confined(lambda: _benchmark(runs, seconds, results)))
+
+
+def _benchmark(runs: int, seconds: float, results: Path) -> int:
     console = Console(width=None if sys.stdout.isatty() else 140)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    listen()
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="jobsched-heartbeats-") as folder,
-            _postgres(Path(folder), runs) as server,
+            tempfile.TemporaryDirectory(prefix="jobsched-heartbeats-", dir=public_temporary_folder()) as folder,
+            # As many connections as runs at once need.
+            postgres(Path(folder), max_connections=runs + 20) as server,
         ):
             _set_up(server.url, Path(folder))
             found = _measure(server, runs=runs, seconds=seconds)
             told = _versions(server.url)
     except BenchmarkError as error:
-        raise click.ClickException(str(error)) from error
+        click.echo(f"Error: {error}", err=True)
+        return 1
     _print(console, found)
     path = write_json(
         {"servers": told, **asdict(found), "postgres_percent": found.postgres_percent,
@@ -114,22 +120,7 @@ def main(runs: int, seconds: float, results: Path) -> None:
         results,
     )  # fmt: skip
     console.print(f"Written to {path}")
-
-
-@contextmanager
-def _postgres(folder: Path, runs: int) -> Iterator[Server]:
-    """Run a server that has as many connections as runs at once need."""
-    state = DataFolder(folder)
-    state.create()
-    password, port = state.secrets().postgres_password, free_port()
-    service = postgres_service(state.root / "postgres", port=port, password=password, log=state.logs / "postgres.log")
-    service = replace(service, argv=(*service.argv, "-c", f"max_connections={runs + 20}"))
-    server = Server(postgres_url(port, password), [service])
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
+    return 0
 
 
 def _set_up(url: str, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -13,6 +14,8 @@ from pathlib import Path
 import psutil
 
 from benchmarks.errors import BenchmarkError
+from jobsched.local.service import as_user
+from jobsched.shim.users import described, service_user
 
 STOP_WITHIN_SECONDS = 20.0
 _GONE = (psutil.NoSuchProcess, psutil.ZombieProcess)
@@ -24,6 +27,8 @@ class Command:
 
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
+    dropped: bool = True
+    """Started by root it runs as the service user; False: it starts as root and drops by itself."""
 
 
 class Workers:
@@ -34,11 +39,13 @@ class Workers:
         self._processes = []
         with log.open("ab") as output:
             for command in commands:
+                user = service_user(os.environ) if command.dropped else None
+                whole = {**env, **command.env}
                 self._processes.append(
                     subprocess.Popen(
-                        command.argv,
+                        [*as_user(user), *command.argv],
                         cwd=cwd,
-                        env={**env, **command.env},
+                        env=whole if user is None else described(user, whole),
                         stdin=subprocess.DEVNULL,
                         stdout=output,
                         stderr=subprocess.STDOUT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,7 @@ from django.db import connection
 
 from jobsched.local.parts import Parts
 from jobsched.local.ports import free_port
+from jobsched.local.reach import public_temporary_folder
 from tests.environment import HAS_BROKER, HAS_DATABASE
 from tests.processes import Process
 
@@ -30,6 +32,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             "tests/unit runs without any.",
             returncode=4,
         )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """As root: what tests start has other users, who need a way to the tests' folders and may write to them.
+
+    So all folders for tests lie below one that only root may list, and root's umask takes nothing away from what is
+    made in them.
+    """
+    if os.geteuid() == 0:
+        os.umask(0)
+        if config.option.basetemp is None:
+            config.option.basetemp = tempfile.mkdtemp(prefix="pytest-", dir=public_temporary_folder())
+
+
+@pytest.fixture(scope="session")
+def tmp_path_factory(tmp_path_factory: pytest.TempPathFactory) -> pytest.TempPathFactory:
+    """As root: everybody may write to the folders that it makes; see pytest_configure."""
+    if os.geteuid() == 0:
+        make = tmp_path_factory.mktemp
+        tmp_path_factory.getbasetemp().chmod(0o711)
+
+        def mktemp(basename: str, numbered: bool = True) -> Path:
+            made = make(basename, numbered)
+            made.chmod(0o777)
+            return made
+
+        tmp_path_factory.mktemp = mktemp  # type: ignore[method-assign]
+    return tmp_path_factory
 
 
 @pytest.fixture(scope="session")

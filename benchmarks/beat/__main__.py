@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from benchmarks.beat.report import data, print_tables
 from benchmarks.beat.rows import Rows
 from benchmarks.contenders.base import python, run
 from benchmarks.errors import BenchmarkError
+from benchmarks.folders import shared_folder
 from benchmarks.report import write_json
 from benchmarks.servers import Servers
 
@@ -80,11 +80,11 @@ def main(
         told = servers.describe()
         if told["fsync"] != "on":
             console.print("[bold]PostgreSQL has fsync off: these figures do not stand for durable writes.")
-        with tempfile.TemporaryDirectory(prefix="jobsched-bench-") as folder:
+        with shared_folder("jobsched-bench-") as folder:
             measured: dict[int, Rounds] = {}
             imports: dict[type[Contender], float] = {}
             for size in plan.sizes:
-                measured[size] = _measure_size(console, servers, plan, size, only, imports, Path(folder))
+                measured[size] = _measure_size(console, servers, plan, size, only, imports, folder)
     except BenchmarkError as error:
         raise click.ClickException(str(error)) from error
     print_tables(console, measured)

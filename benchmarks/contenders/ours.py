@@ -61,7 +61,7 @@ class Ours(WithDatabase):
     def commands(self) -> Sequence[Command]:
         worker = python("celery", "-A", "config", "worker", "-Q", _QUEUE, "-c", str(WORKER_PROCESSES))
         beat = python("celery", "-A", "config", "beat", "-s", str(self.place.data / f"{self.key}.beat"))
-        return [Command(argv=argv, env=self._env()) for argv in (worker, beat)]
+        return [Command(argv=worker, env=self._env(), dropped=False), Command(argv=beat, env=self._env())]
 
     def enqueue(self, jobs: int) -> None:
         self._connect()

@@ -19,12 +19,14 @@ from pathlib import Path
 import click
 
 from jobsched.domain.errors import JobschedError
+from jobsched.local.account import choose_user
 from jobsched.local.brokers import BrokerKind, choose_broker
-from jobsched.local.confine import confined, end_with
+from jobsched.local.confine import end_with
 from jobsched.local.demo import demonstrate
 from jobsched.local.foreground import INTERRUPTED, run_stack, until_interrupted
 from jobsched.local.sandbox import run_with_servers
 from jobsched.local.stack import Plan
+from jobsched.local.start import run_confined
 from jobsched.local.state import FOLDER_NAME, DataFolder
 from jobsched.secretfiles import resolved
 
@@ -50,6 +52,7 @@ concurrency_option = click.option(
 @click.option("--with-parent", type=int, metavar="PID", help="Stop when process PID, which started this one, ends.")
 def main(with_parent: int | None) -> None:
     """The local stack: PostgreSQL, a broker, web, beat, a worker and Flower on this machine."""
+    choose_user(os.environ)
     if with_parent is not None:
         end_with(with_parent)
 
@@ -61,7 +64,7 @@ def main(with_parent: int | None) -> None:
 def up(broker: str | None, data: Path, concurrency: int) -> None:
     """Run the stack in the foreground until Ctrl-C; the data stays."""
     plan = _plan(data, broker, concurrency)
-    _leave(lambda: run_stack(plan, say, until_interrupted))
+    _leave(lambda: run_stack(plan, say, until_interrupted), data=plan.folder.root)
 
 
 @main.command()
@@ -77,7 +80,7 @@ def up(broker: str | None, data: Path, concurrency: int) -> None:
 def demo(broker: str | None, data: Path, concurrency: int) -> None:
     """Run the examples on a stack of their own, and check how each of them ended."""
     plan = _plan(data, broker, concurrency)
-    _leave(lambda: run_stack(plan, say, demonstrate))
+    _leave(lambda: run_stack(plan, say, demonstrate), data=plan.folder.root)
 
 
 @main.command("exec", context_settings={"ignore_unknown_options": True})
@@ -90,7 +93,9 @@ def demo(broker: str | None, data: Path, concurrency: int) -> None:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def execute(data: Path | None, without_broker: bool, command: tuple[str, ...]) -> None:
     """Run COMMAND with a fresh PostgreSQL and RabbitMQ, named to it in its environment."""
-    _leave(partial(run_with_servers, command, data=data, with_broker=not without_broker))
+    if data is not None:
+        DataFolder(data).create()
+    _leave(partial(run_with_servers, command, data=data, with_broker=not without_broker), data=data)
 
 
 @main.command()
@@ -102,7 +107,10 @@ def down(data: Path) -> None:
     if stack is None or not folder.is_claimed():
         say(f"No stack is running in {folder.root}.")
         return
-    os.kill(stack.pid, signal.SIGTERM)
+    try:
+        os.kill(stack.pid, signal.SIGTERM)
+    except PermissionError:
+        _refuse(f"The stack (process {stack.pid}) was started by another user: stop it as that user, or with sudo.")
     deadline = time.monotonic() + _STOP_WITHIN_SECONDS
     while folder.is_claimed():
         if time.monotonic() > deadline:
@@ -125,7 +133,7 @@ def _plan(data: Path, broker: str | None, concurrency: int) -> Plan:
     return Plan(folder=folder, broker=choice, environ=environ, concurrency=concurrency, pid=os.getpid())
 
 
-def _leave(work: Callable[[], int]) -> None:
+def _leave(work: Callable[[], int], *, data: Path | None) -> None:
     def explained() -> int:
         try:
             return work()
@@ -135,7 +143,7 @@ def _leave(work: Callable[[], int]) -> None:
         except KeyboardInterrupt:
             return INTERRUPTED
 
-    sys.exit(confined(explained))
+    sys.exit(run_confined(explained, data=data))
 
 
 def _refuse(sentence: str) -> None:

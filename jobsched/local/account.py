@@ -1,84 +1,54 @@
-"""Run a server that refuses to be root, when we are root: under another user, who can still reach its files."""
+"""Who the processes of the local stack are when root starts it, and whose its files are."""
 
 from __future__ import annotations
 
 import os
-import pwd
-import subprocess
-from dataclasses import dataclass
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
-from jobsched.domain.errors import Unavailable
+from jobsched.shim.users import USER_VARIABLE, User, service_user
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Account:
-    """How to run a program: words to put before it, and the user and group that its files must belong to."""
+def choose_user(environ: MutableMapping[str, str]) -> None:
+    """Name the service user in `environ` for everything that is started from here on.
 
-    prefix: tuple[str, ...] = ()
-    uid: int
-    gid: int
-
-
-def unprivileged(program: Path, folder: Path) -> Account:
-    """Find an account other than root that can run `program` and write into `folder`, and give it `folder`.
-
-    Raises Unavailable when none can. Not root already: the account is the present one.
+    `sudo make up` in a user's own checkout: that user, who can then use the stack without sudo. In a checkout of
+    root's: as `users.service_user` decides.
     """
-    me = Account(uid=os.geteuid(), gid=os.getegid())
-    if me.uid != 0:
-        return me
-    for account in _candidates(folder):
-        if account.uid != 0:
-            # The user must get through to its own folder; what lies beside it is protected by itself.
-            folder.parent.chmod(0o711)
-        _give(folder, account)
-        if _works(account, program, folder):
-            return account
-    raise Unavailable(
-        f"PostgreSQL refuses to run as root, and no other user can reach {program.parent} and {folder}: run this "
-        "as a normal user, or move the project to a folder that everyone may enter, such as one below /srv."
-    )
-
-
-def _candidates(folder: Path) -> list[Account]:
-    nobody = pwd.getpwnam("nobody")
-    # First a user namespace in which root goes by another number: its files stay reachable and stay root's.
-    renamed = ("unshare", "--user", f"--map-user={nobody.pw_uid}", f"--map-group={nobody.pw_gid}", "--")
-    found = [Account(prefix=renamed, uid=0, gid=0)]
-    # `sudo make up` in a user's own checkout: that user can reach it.
-    owner = _first_owner(folder)
-    for uid, gid in (*owner, (nobody.pw_uid, nobody.pw_gid)):
-        prefix = ("setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--")
-        found.append(Account(prefix=prefix, uid=uid, gid=gid))
-    return found
-
-
-def _first_owner(folder: Path) -> list[tuple[int, int]]:
-    for parent in folder.parents:
-        status = parent.stat()
-        if status.st_uid != 0:
-            return [(status.st_uid, status.st_gid)]
-    return []
-
-
-def _give(folder: Path, account: Account) -> None:
-    if folder.stat().st_uid == account.uid:
+    user = service_user(environ)
+    if user is None:
         return
-    for path in (folder, *folder.rglob("*")):
-        os.chown(path, account.uid, account.gid, follow_symlinks=False)
+    if not environ.get(USER_VARIABLE):
+        user = _owner_of_project() or user
+    environ[USER_VARIABLE] = f"{user.uid}:{user.gid}"
 
 
-def _works(account: Account, program: Path, folder: Path) -> bool:
-    check = 'test -w "$2" && exec "$1" --version'
-    try:
-        done = subprocess.run(
-            [*account.prefix, "sh", "-c", check, "sh", str(program), str(folder)],
-            cwd="/",
-            capture_output=True,
-            check=False,
-            timeout=20,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
+def keeper(user: User) -> User:
+    """Return who owns what the supervisor alone writes: root, or the owner of the checkout if that is `user`."""
+    return user if user == _owner_of_project() else User(0, 0)
+
+
+def give(path: Path, user: User) -> None:
+    """Make a file, or a folder with all that is in it, belong to `user`. What belongs to it already is left alone."""
+    if path.stat(follow_symlinks=False).st_uid == user.uid:
+        return
+    # The folder comes last: an interrupted change is then done again.
+    for one in (*_below(path), path):
+        os.chown(one, user.uid, user.gid, follow_symlinks=False)
+
+
+def _below(path: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            yield Path(folder, name)
+
+
+def _owner_of_project() -> User | None:
+    """Return the owner of the nearest folder that is not root's, from the project's folder upwards."""
+    for folder in (PROJECT, *PROJECT.parents):
+        status = folder.stat()
+        if status.st_uid != 0:
+            return User(status.st_uid, status.st_gid)
+    return None

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from jobsched.client import Client
 from jobsched.domain.errors import JobschedError
+from jobsched.local.account import PROJECT
 from jobsched.local.expectations import ENDED, Example, Run, Start
-from jobsched.local.parts import PROJECT
 from jobsched.local.progress import Progress
 from jobsched.local.showcase import EXAMPLES, judge
 from jobsched.local.stack import Stack

@@ -10,10 +10,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from jobsched import net
+from jobsched.local.account import PROJECT
 from jobsched.local.ports import LOOPBACK
-from jobsched.local.service import DIE_WITH_PARENT, Service
-
-PROJECT = Path(__file__).resolve().parents[2]
+from jobsched.local.service import Service
+from jobsched.shim.users import described, service_user
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,8 @@ class Parts:
             ready_text=b" ready.",
             # A worker lets its runs end, or hands them back, before it goes.
             grace=timedelta(seconds=30),
+            # It keeps a process that may give runs users of their own.
+            dropped=False,
         )
 
     def flower(self, port: int, *, credentials: str) -> Service:
@@ -69,13 +71,18 @@ class Parts:
         is_ready: Callable[[], bool] | None = None,
         ready_text: bytes | None = None,
         grace: timedelta = timedelta(seconds=15),
+        dropped: bool = True,
     ) -> Service:
-        """Describe `python -m module arguments…` in the project's folder."""
+        """Describe `python -m module arguments…` in the project's folder.
+
+        Started by root it runs as the service user; with `dropped=False` it starts as root and drops by itself.
+        """
+        user = service_user(self.env) if dropped else None
         return Service(
             name=name,
-            argv=(*DIE_WITH_PARENT, sys.executable, "-m", module, *arguments),
+            argv=(sys.executable, "-m", module, *arguments),
             env={
-                **self.env,
+                **(self.env if user is None else described(user, self.env)),
                 **(env or {}),
                 "DJANGO_SETTINGS_MODULE": "config.settings",
                 # Jobs name callables of the project, from folders that `python -m` does not look into.
@@ -84,6 +91,7 @@ class Parts:
             },
             cwd=PROJECT,
             log=self.logs / f"{name}.log",
+            user=user,
             is_ready=is_ready,
             ready_text=ready_text,
             grace=grace,

@@ -10,15 +10,14 @@ import subprocess
 from pathlib import Path
 
 import psycopg
-from psycopg import sql
 
 from jobsched.domain.errors import Unavailable
-from jobsched.local.account import Account, unprivileged
+from jobsched.local.account import give
 from jobsched.local.ports import LOOPBACK
-from jobsched.local.service import DIE_WITH_PARENT, Service, StartFailed
+from jobsched.local.roles import SUPERUSER, Access, establish
+from jobsched.local.service import Service, StartFailed, as_user
 from jobsched.local.state import write_private
-
-USER = DATABASE = "jobsched"
+from jobsched.shim.users import User, service_user
 
 
 def programs() -> Path:
@@ -33,62 +32,61 @@ def programs() -> Path:
     return Path(found.origin).parent / "pginstall" / "bin"
 
 
-def postgres_url(port: int, password: str, database: str = DATABASE) -> str:
-    """Return the address of `database` on our server. The password is one of ours: it needs no quoting."""
-    return f"postgres://{USER}:{password}@{LOOPBACK}:{port}/{database}"
-
-
-def postgres_service(folder: Path, *, port: int, password: str, log: Path) -> Service:
-    """Describe the server whose data lives in `folder`; its first start creates the data.
+def postgres_service(folder: Path, access: Access, *, log: Path, max_connections: int = 200) -> Service:
+    """Describe the server whose data lives in `folder`; its first start creates the data, the roles and the database.
 
     Raises Unavailable when it cannot run here.
     """
     data = folder.absolute() / "data"
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    account = unprivileged(programs() / "postgres", data)
+    for made in (folder, data):
+        made.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    user = service_user(os.environ)
+    if user is not None:
+        give(folder, user)
     settings = {
         "listen_addresses": LOOPBACK,
-        "port": str(port),
+        "port": str(access.port),
         "unix_socket_directories": "",
-        "max_connections": "200",
+        "max_connections": str(max_connections),
         "timezone": "UTC",
         "log_timezone": "UTC",
     }
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
 
     def prepare() -> None:
-        _create(data, account, password)
+        _create(data, user, access.superuser_password)
         _forget_dead_server(data)
 
     return Service(
         name="postgres",
-        argv=(*account.prefix, *DIE_WITH_PARENT, str(programs() / "postgres"), "-D", str(data), *options),
+        argv=(str(programs() / "postgres"), "-D", str(data), *options),
         env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
         cwd=Path("/"),
         log=log,
-        is_ready=lambda: _is_ready(port, password),
+        user=user,
+        is_ready=lambda: _is_ready(access),
         before_start=prepare,
         # SIGINT ends the sessions and stops at once; SIGTERM would wait for clients that never leave.
         stop_signal=signal.SIGINT,
     )
 
 
-def _create(data: Path, account: Account, password: str) -> None:
+def _create(data: Path, user: User | None, password: str) -> None:
     if (data / "global" / "pg_control").exists():
         return
     # What a first start left that was ended half-way is of no use, and initdb would refuse it.
     for left in data.iterdir():
         shutil.rmtree(left) if left.is_dir() else left.unlink()
     password_file = data.parent / "initial-password"
-    write_private(password_file, password)
-    os.chown(password_file, account.uid, account.gid)
+    write_private(password_file, password, owner=user)
     try:
         done = subprocess.run(
             [
-                *account.prefix,
+                *as_user(user),
                 str(programs() / "initdb"),
                 f"--pgdata={data}",
-                f"--username={USER}",
+                f"--username={SUPERUSER}",
                 "--auth=scram-sha-256",
                 f"--pwfile={password_file}",
                 "--encoding=UTF8",
@@ -126,13 +124,9 @@ def _forget_dead_server(data: Path) -> None:
         lock.unlink(missing_ok=True)
 
 
-def _is_ready(port: int, password: str) -> bool:
+def _is_ready(access: Access) -> bool:
     try:
-        url = postgres_url(port, password, "postgres")
-        with psycopg.connect(url, connect_timeout=2, autocommit=True) as connection:
-            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
-            if not known:
-                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+        establish(access)
     except psycopg.Error:
         return False
     return True

@@ -8,9 +8,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from jobsched.domain.errors import Unavailable
+from jobsched.local.account import give
 from jobsched.local.ports import LOOPBACK, answers, free_ports
-from jobsched.local.service import DIE_WITH_PARENT, Service
+from jobsched.local.service import Service
 from jobsched.local.state import write_private
+from jobsched.shim.users import service_user
 
 USER = "jobsched"
 PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -45,6 +47,9 @@ def rabbitmq_services(folder: Path, *, port: int, password: str, cookie: str, lo
         raise Unavailable("RabbitMQ is not installed: `apt-get install rabbitmq-server`, or use --broker postgres.")
     home = folder.absolute()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    user = service_user(os.environ)
+    if user is not None:
+        give(home, user)
     epmd_port, dist_port = free_ports(2)
     env = {
         "PATH": os.environ.get("PATH", os.defpath),
@@ -66,26 +71,28 @@ def rabbitmq_services(folder: Path, *, port: int, password: str, cookie: str, lo
     }
 
     def configure() -> None:
-        write_private(home / "rabbitmq.conf", _configuration(port, password))
-        write_private(home / "enabled_plugins", "[].\n")
-        write_private(home / ".erlang.cookie", cookie)
+        write_private(home / "rabbitmq.conf", _configuration(port, password), owner=user)
+        write_private(home / "enabled_plugins", "[].\n", owner=user)
+        write_private(home / ".erlang.cookie", cookie, owner=user)
         (home / ".erlang.cookie").chmod(0o400)
 
     return [
         Service(
             name="epmd",
-            argv=(*DIE_WITH_PARENT, epmd, "-port", str(epmd_port), "-address", LOOPBACK),
+            argv=(epmd, "-port", str(epmd_port), "-address", LOOPBACK),
             env={"PATH": env["PATH"]},
             cwd=home,
             log=log.with_name("epmd.log"),
+            user=user,
             is_ready=lambda: answers(epmd_port),
         ),
         Service(
             name="rabbitmq",
-            argv=(*DIE_WITH_PARENT, str(program)),
+            argv=(str(program),),
             env=env,
             cwd=home,
             log=log,
+            user=user,
             is_ready=lambda: answers(port, greeting=_AMQP_HELLO, expect=_AMQP_START),
             before_start=configure,
             # A start takes 6 s on an idle machine; a shared one may need many times that.

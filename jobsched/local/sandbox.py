@@ -19,6 +19,7 @@ import click
 
 from jobsched.local.confine import listen
 from jobsched.local.rabbitmq import rabbitmq_program
+from jobsched.local.reach import public_temporary_folder
 from jobsched.local.servers import Server, postgres, rabbitmq
 from jobsched.secretfiles import resolved
 
@@ -56,7 +57,8 @@ def _leave_once(number: int, _frame: FrameType | None) -> NoReturn:
 @contextmanager
 def _temporary_folder() -> Iterator[str]:
     # A command that is stopped may leave files that are still being written: that is not worth a stack trace.
-    with tempfile.TemporaryDirectory(prefix="jobsched-", ignore_cleanup_errors=True) as folder:
+    where = public_temporary_folder()
+    with tempfile.TemporaryDirectory(prefix="jobsched-", dir=where, ignore_cleanup_errors=True) as folder:
         yield folder
 
 

@@ -9,12 +9,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from jobsched.local.ports import free_port
-from jobsched.local.postgres import postgres_service, postgres_url
+from jobsched.local.postgres import postgres_service
 from jobsched.local.rabbitmq import rabbitmq_services, rabbitmq_url
+from jobsched.local.roles import Access
 from jobsched.local.service import Service, StartFailed, is_ready, log_tail
 from jobsched.local.state import DataFolder
+
+Running = TypeVar("Running", bound="Server")
 
 
 class Server:
@@ -66,15 +70,24 @@ class Server:
         self.start()
 
 
+class DatabaseServer(Server):
+    """A PostgreSQL. `url` names its database as the role that owns it, which may make further databases."""
+
+    def __init__(self, access: Access, service: Service) -> None:
+        super().__init__(access.url, [service])
+        self.superuser_url = access.superuser_url
+        """The same database, for settings of the server and for replicas."""
+
+
 @contextmanager
-def postgres(folder: Path) -> Iterator[Server]:
-    """Run a PostgreSQL server with its data in `folder`; `url` names an empty database, or what is there."""
+def postgres(folder: Path, *, max_connections: int = 200) -> Iterator[DatabaseServer]:
+    """Run a PostgreSQL server with its data in `folder`; its database is empty, or what is there."""
     state = DataFolder(folder)
     state.create()
-    password, port = state.secrets().postgres_password, free_port()
+    access = Access.of(state.secrets(), free_port(), may_create_databases=True)
     log = state.logs / "postgres.log"
-    service = postgres_service(state.root / "postgres", port=port, password=password, log=log)
-    with _running(Server(postgres_url(port, password), [service])) as server:
+    service = postgres_service(state.root / "postgres", access, log=log, max_connections=max_connections)
+    with _running(DatabaseServer(access, service)) as server:
         yield server
 
 
@@ -96,7 +109,7 @@ def rabbitmq(folder: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def _running(server: Server) -> Iterator[Server]:
+def _running(server: Running) -> Iterator[Running]:
     try:
         server.start()
         yield server
@@ -133,7 +146,7 @@ def _is_worth_another_try(service: Service, offset: int) -> bool:
 def _spawn(service: Service) -> subprocess.Popen[bytes]:
     with service.log.open("ab") as log:
         return subprocess.Popen(
-            service.argv,
+            service.command,
             env=dict(service.env),
             cwd=service.cwd,
             stdin=subprocess.DEVNULL,

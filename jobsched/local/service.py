@@ -9,15 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from jobsched.domain.errors import JobschedError
+from jobsched.shim.users import User
 
 
 class StartFailed(JobschedError):
     """A process of the local stack ended, or did not become ready in time."""
-
-
-DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
-"""Words before a command, so that it does not outlive the thread that starts it. They must come after words that
-change the user: the kernel forgets the wish at such a change."""
 
 
 def _nothing() -> None:
@@ -30,9 +26,12 @@ class Service:
 
     name: str
     argv: tuple[str, ...]
+    """The program and its arguments."""
     env: Mapping[str, str]
     cwd: Path
     log: Path
+    user: User | None = None
+    """Who the process is; None: who starts it."""
     is_ready: Callable[[], bool] | None = None
     """Asks the process itself, e.g. by a connection; must answer quickly and not raise."""
     ready_text: bytes | None = None
@@ -43,6 +42,17 @@ class Service:
     stop_signal: signal.Signals = signal.SIGTERM
     grace: timedelta = timedelta(seconds=15)
     """How long it may take to stop before it is killed."""
+
+    @property
+    def command(self) -> list[str]:
+        """The words that start the process as its user. It ends with the thread that starts it."""
+        return [*as_user(self.user, "--pdeathsig=KILL"), *self.argv]
+
+
+def as_user(user: User | None, *options: str) -> tuple[str, ...]:
+    """Return the words to put before a command that runs as `user`, without capabilities; None changes no user."""
+    change = () if user is None else (f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups", "--no-new-privs")
+    return ("setpriv", *change, *options, "--") if (change or options) else ()
 
 
 def log_tail(log: Path, *, offset: int = 0, lines: int = 12) -> str:

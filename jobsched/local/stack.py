@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from jobsched.local.brokers import BrokerKind, Choice, install_pgmq, pgmq_url
 from jobsched.local.parts import Parts
 from jobsched.local.ports import LOOPBACK, free_port
-from jobsched.local.postgres import postgres_service, postgres_url
+from jobsched.local.postgres import postgres_service
 from jobsched.local.rabbitmq import rabbitmq_services, rabbitmq_url
+from jobsched.local.roles import Access
 from jobsched.local.state import DataFolder, Secrets, StackInfo
 from jobsched.local.supervisor import Supervisor
 
@@ -61,7 +62,7 @@ class Stack:
         starting = [
             self._bootstrap(),
             self._supervisor.start(parts.web(web_port)),
-            self._supervisor.start(parts.beat(schedule=self._folder.root / "beat-schedule")),
+            self._supervisor.start(parts.beat(schedule=self._folder.service / "beat-schedule")),
             self._supervisor.start(
                 parts.worker(
                     queues=self._env.get("JOBSCHED_QUEUES", "default").split(","),
@@ -108,11 +109,11 @@ class Stack:
     async def _start_database(self) -> str:
         url = self._plan.environ.get("JOBSCHED_DATABASE_URL")
         if url is None:
-            port, password = free_port(), self._secrets.postgres_password
+            access = Access.of(self._secrets, free_port())
             folder, log = self._folder.root / "postgres", self._log("postgres")
-            await self._supervisor.start(postgres_service(folder, port=port, password=password, log=log))
-            url = postgres_url(port, password)
-            self._say(f"postgres is ready on port {port}")
+            await self._supervisor.start(postgres_service(folder, access, log=log))
+            url = access.url
+            self._say(f"postgres is ready on port {access.port}")
         # The broker is not needed yet, but settings want an address.
         env = self._environment(url, "amqp://")
         await self._manage("migrate", "--noinput", env=env)

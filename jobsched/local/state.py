@@ -1,4 +1,17 @@
-"""The folder `.jobsched/`: secrets, the address of the running stack, logs and data. Readable by its owner only."""
+"""The folder `.jobsched/`: secrets, the address of the running stack, logs and data. Readable by its owner only.
+
+Where root starts the stack, runs have users of their own, whose way to their workspaces leads through this folder. They
+may then pass through it and through `workspaces/`, but list and enter nothing else:
+
+    .jobsched/            root 0711    secrets.json, stack.json, lock: root 0600
+        log/              root 0700
+        service/          service user 0700    api-token, beat-schedule
+        output/           service user 0700
+        postgres/ rabbitmq/    service user 0700
+        workspaces/       service user 0711
+
+In a checkout that belongs to the service user (`sudo make up`), what is root's above is that user's.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +19,7 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -13,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from jobsched.domain.errors import Conflict, InvalidInput
+from jobsched.local.account import give, keeper
+from jobsched.shim.users import User, service_user
 
 FOLDER_NAME = ".jobsched"
 
@@ -27,6 +43,9 @@ class Secrets:
 
     secret_key: str = field(default_factory=_secret, repr=False)
     postgres_password: str = field(default_factory=_secret, repr=False)
+    """Of the role of our processes, which owns one database."""
+    postgres_superuser_password: str = field(default_factory=_secret, repr=False)
+    """For what starts the server; no process of ours gets it."""
     rabbitmq_password: str = field(default_factory=_secret, repr=False)
     erlang_cookie: str = field(default_factory=_secret, repr=False)
     admin_password: str = field(default_factory=lambda: secrets.token_urlsafe(12), repr=False)
@@ -51,19 +70,61 @@ class DataFolder:
     """One folder of state. Only one stack may run in it at a time."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root.absolute()
+        self.root = root.resolve()
         self.logs = self.root / "log"
-        self.token_file = self.root / "api-token"
+        self.service = self.root / "service"
+        """For files that the service user writes."""
+        self.token_file = self.service / "api-token"
 
     def create(self) -> None:
-        """Make the folder. Raises InvalidInput when that is not possible."""
+        """Make the folder, and give its parts to those who use them. Raises InvalidInput when that is not possible."""
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.logs.mkdir(mode=0o700, exist_ok=True)
+            for folder in (self.logs, self.service):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            self._move_token()
+            if (user := service_user(os.environ)) is not None:
+                self._share(user)
         except OSError as error:
             raise InvalidInput(
                 f"The data folder {self.root} cannot be made: {error.strerror}; make it, or name another one."
             ) from error
+
+    def _move_token(self) -> None:
+        """Find the token where an earlier version kept it."""
+        former = self.root / self.token_file.name
+        if former.exists() and not self.token_file.exists():
+            former.rename(self.token_file)
+
+    def _share(self, user: User) -> None:
+        """Give the folder's parts to their owners, and let others pass through to the workspaces."""
+        own = keeper(user)
+        for folder, owner, mode in (
+            (self.logs, own, 0o700),
+            (self.service, user, 0o700),
+            (self.root / "output", user, 0o700),
+            (self.root / "workspaces", user, 0o711),
+        ):
+            folder.mkdir(mode=mode, exist_ok=True)
+            give(folder, owner)
+            folder.chmod(mode)
+        for name in ("secrets.json", "stack.json", "lock"):
+            path = self.root / name
+            if path.exists():
+                os.chown(path, own.uid, own.gid, follow_symlinks=False)
+                path.chmod(0o600)
+        status = self.root.stat()
+        if status.st_uid == 0:
+            os.chown(self.root, own.uid, own.gid)
+        self.root.chmod(stat.S_IMODE(status.st_mode) | 0o111)
+
+    @property
+    def _owner(self) -> User | None:
+        """Return who owns what root keeps in this folder; None when this process is not root."""
+        if os.geteuid() != 0:
+            return None
+        status = self.root.stat()
+        return User(status.st_uid, status.st_gid)
 
     def secrets(self) -> Secrets:
         """Read the secrets, and make and keep those that are missing. Callers at the same time get the same."""
@@ -72,7 +133,7 @@ class DataFolder:
             kept = _read_json(path) or {}
             made = Secrets(**{one.name: kept[one.name] for one in fields(Secrets) if one.name in kept})
             if asdict(made) != kept:
-                write_private(path, json.dumps(asdict(made), indent=1))
+                write_private(path, json.dumps(asdict(made), indent=1), owner=self._owner)
         return made
 
     @contextmanager
@@ -87,7 +148,9 @@ class DataFolder:
     @contextmanager
     def claimed(self) -> Iterator[None]:
         """Hold the folder for one stack, until this process and its forks end. Raises Conflict if it is held."""
-        with (self.root / "lock").open("a") as lock:
+        with os.fdopen(os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600), "rb") as lock:
+            if (owner := self._owner) is not None:
+                os.fchown(lock.fileno(), owner.uid, owner.gid)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -102,7 +165,7 @@ class DataFolder:
     def is_claimed(self) -> bool:
         """Tell whether a stack is running in this folder."""
         try:
-            with (self.root / "lock").open("a") as lock:
+            with (self.root / "lock").open("rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False
@@ -117,7 +180,7 @@ class DataFolder:
 
     def publish(self, stack: StackInfo) -> None:
         """Let other commands find the stack."""
-        write_private(self.root / "stack.json", json.dumps(asdict(stack), indent=1))
+        write_private(self.root / "stack.json", json.dumps(asdict(stack), indent=1), owner=self._owner)
 
     def withdraw(self) -> None:
         """The stack has stopped."""
@@ -142,11 +205,13 @@ def find_stack(start: Path | None = None) -> StackInfo | None:
     return None
 
 
-def write_private(path: Path, text: str) -> None:
-    """Put `text` into `path` in one step, readable by the owner only."""
+def write_private(path: Path, text: str, *, owner: User | None = None) -> None:
+    """Put `text` into `path` in one step, readable by the owner only: who writes it, or `owner`."""
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        if owner is not None:
+            os.fchown(file.fileno(), owner.uid, owner.gid)
         file.write(text)
     fresh.replace(path)
 

@@ -146,7 +146,7 @@ async def _spawn(service: Service) -> asyncio.subprocess.Process:
     # In a session of its own: Ctrl-C reaches only us, and we stop everything in order.
     with service.log.open("ab") as output:
         return await asyncio.create_subprocess_exec(
-            *service.argv,
+            *service.command,
             env=dict(service.env),
             cwd=service.cwd,
             stdin=asyncio.subprocess.DEVNULL,

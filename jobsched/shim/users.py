@@ -31,6 +31,7 @@ NO_HOME: Final = "/nonexistent"
 """What Debian gives to accounts without a home."""
 _DEFAULT_ACCOUNTS: Final = ("jobsched", "nobody")
 _HIGHEST_ID: Final = 2**32 - 2
+_OF_A_USER: Final = ("HOME", "USER", "LOGNAME")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,9 @@ def drop_to(user: User) -> None:
     os.setresuid(user.uid, user.uid, user.uid)
     capabilities.drop_all()
     libc.set_dumpable(False)
-    _describe(user)
+    for name in _OF_A_USER:
+        os.environ.pop(name, None)
+    os.environ.update(described(user, {}))
 
 
 @contextmanager
@@ -117,15 +120,14 @@ def acting_as(user: User) -> Iterator[None]:
         libc.set_dumpable(False)
 
 
-def _describe(user: User) -> None:
+def described(user: User, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return `environ` with HOME, USER and LOGNAME of `user`."""
+    others = {name: value for name, value in environ.items() if name not in _OF_A_USER}
     try:
         account = pwd.getpwuid(user.uid)
     except KeyError:
-        os.environ["HOME"] = NO_HOME
-        for name in ("USER", "LOGNAME"):
-            os.environ.pop(name, None)
-        return
-    os.environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)
+        return {**others, "HOME": NO_HOME}
+    return {**others, "HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name}
 
 
 def _named(text: str) -> User:

@@ -51,7 +51,7 @@ def test_servers_that_are_away_are_a_sentence_each_and_no_secret(tmp_path: Path)
 
 def test_a_database_that_may_lose_data_or_stands_by_is_an_error(tmp_path: Path, broker_url: str) -> None:
     with postgres(tmp_path) as server:
-        with psycopg.connect(server.url, autocommit=True) as link:
+        with psycopg.connect(server.superuser_url, autocommit=True) as link:
             for setting in ("fsync", "full_page_writes", "synchronous_commit", "autovacuum"):
                 link.execute(f"ALTER SYSTEM SET {setting} = off")
             link.execute("SELECT pg_reload_conf()")
@@ -122,7 +122,7 @@ def test_djangos_check_asks_the_database_only_when_told_to(
     tmp_path: Path, process_env: dict[str, str], database: str | None
 ) -> None:
     with postgres(tmp_path) as server:
-        with psycopg.connect(server.url, autocommit=True) as link:
+        with psycopg.connect(server.superuser_url, autocommit=True) as link:
             link.execute("ALTER SYSTEM SET fsync = off")
             link.execute("SELECT pg_reload_conf()")
             wait_for(lambda: psycopg.connect(server.url).execute("SHOW fsync").fetchone() == ("off",))

@@ -16,7 +16,7 @@ import pytest
 
 from jobsched.client import Client
 from jobsched.domain.errors import JobschedError
-from jobsched.local.parts import PROJECT
+from jobsched.local.account import PROJECT
 from jobsched.local.servers import Server, postgres
 from tests.acceptance.replicas import promote, synchronous_replica
 from tests.processes import Process, wait_for

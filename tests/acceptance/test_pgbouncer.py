@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from django.db import connection
 from jobs.models import Run
 from jobsched.local.ports import free_port
 from jobsched.local.service import Service
+from jobsched.shim.users import service_user
 from tests.processes import Process, missing, wait_for
 
 
@@ -39,14 +39,6 @@ def pooled_url(transactional_db: None, processes: ExitStack, tmp_path: Path) -> 
         f"auth_type = scram-sha-256\nauth_file = {users}\npool_mode = transaction\n"
         "default_pool_size = 3\nmin_pool_size = 1\nlogfile =\n"
     )
-    argv: tuple[str, ...] = (program, "-q", str(settings))
-    if os.getuid() == 0:  # it refuses to be root
-        nobody = pwd.getpwnam("nobody")
-        for path in (folder, users, settings):
-            os.chown(path, nobody.pw_uid, nobody.pw_gid)
-        for parent in (tmp_path, *tmp_path.parents[:2]):
-            parent.chmod(0o755)
-        argv = (program, "-q", "-u", "nobody", str(settings))
     pooled = url._replace(
         netloc=f"{url.username}:{url.password}@127.0.0.1:{port}", path=f"/{connection.settings_dict['NAME']}"
     ).geturl()
@@ -60,7 +52,8 @@ def pooled_url(transactional_db: None, processes: ExitStack, tmp_path: Path) -> 
 
     service = Service(
         name="pgbouncer",
-        argv=argv,
+        argv=(program, "-q", str(settings)),
+        user=service_user(os.environ),  # it refuses to be root
         env={"PATH": os.environ["PATH"]},
         cwd=folder,
         log=folder / "log",

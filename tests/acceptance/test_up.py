@@ -94,7 +94,10 @@ def test_servers_listen_on_loopback_only(up: Command) -> None:
 
 
 def test_no_secret_is_in_a_command_line(up: Command) -> None:
-    secrets = [*json.loads((up.data / "secrets.json").read_text()).values(), (up.data / "api-token").read_text()]
+    secrets = [
+        *json.loads((up.data / "secrets.json").read_text()).values(),
+        (up.data / "service" / "api-token").read_text(),
+    ]
     lines = "\n".join(processes_of(up.data))
     assert "celery" in lines
     assert not [secret for secret in secrets if secret in lines]
@@ -122,7 +125,7 @@ def test_a_process_that_dies_comes_back(up: Command) -> None:
 
 def test_ctrl_c_stops_every_process_and_a_kill_leaves_none_and_the_data_stays(up: Command, folder: Path) -> None:
     """The last test of this module, because it ends the stack that the others share."""
-    token = (up.data / "api-token").read_text()
+    token = (up.data / "service" / "api-token").read_text()
     assert up.stop(signal.SIGINT) == 130
     assert "Everything has stopped." in up.said()
     assert "Traceback" not in up.said()
@@ -141,7 +144,7 @@ def test_ctrl_c_stops_every_process_and_a_kill_leaves_none_and_the_data_stays(up
     third = Command("up", data=up.data, output=folder / "third")
     try:
         third.wait_until_it_says("Logs ")
-        assert (up.data / "api-token").read_text() == token
+        assert (up.data / "service" / "api-token").read_text() == token
         assert third.stop(signal.SIGTERM) == 130
     finally:
         third.end()
@@ -175,7 +178,7 @@ def test_without_rabbitmq_the_database_carries_the_messages(folder: Path) -> Non
         assert "Broker  PostgreSQL (pgmq), because you asked for it" in command.said()
         assert "Flower  not started" in command.said()
         url = found(r"Web +(http://127\.0\.0\.1:\d+)/", command.said())
-        client = Client(url, (command.data / "api-token").read_text())
+        client = Client(url, (command.data / "service" / "api-token").read_text())
         client.apply("jobs: [{name: Hello, run: echo hello}]")
         run = client.trigger("Hello")
         wait_for(lambda: client.run(run["id"])["state"] == "succeeded", what="a run over the database")

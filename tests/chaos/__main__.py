@@ -8,6 +8,7 @@ import signal
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 # ruff: noqa: E402 - for that reason
+import os
 import random
 import sys
 import tempfile
@@ -22,7 +23,10 @@ import psycopg
 from kombu import Connection
 
 from jobsched.domain.errors import JobschedError
-from jobsched.local.confine import confined, end_with, listen
+from jobsched.local.confine import end_with, listen
+from jobsched.local.reach import public_temporary_folder
+from jobsched.local.start import run_confined
+from jobsched.local.state import DataFolder
 from tests.chaos.catalogue import Experiment, experiments
 from tests.chaos.ground import Ground, ground
 from tests.chaos.report import Machine, write
@@ -67,12 +71,14 @@ def main(
     """Break servers, beats and workers, and hold what is left against the promises."""
     if with_parent is not None:
         end_with(with_parent)
+    if keep is not None:
+        DataFolder(keep).create()
     if only_list:
         for one in chosen:
             click.echo(f"{one.number:>4g}  {one.name:<24} {one.about}")
         return
     seed = random.randrange(2**32) if seed is None else seed
-    sys.exit(confined(lambda: _guarded(chosen, seed, scale, report, mutant, keep)))
+    sys.exit(run_confined(lambda: _guarded(chosen, seed, scale, report, mutant, keep), data=keep))
 
 
 def _guarded(
@@ -81,8 +87,11 @@ def _guarded(
     for number in _ENDING:
         signal.signal(number, _leave_once)
     listen()
+    if os.geteuid() == 0:
+        os.umask(0)  # processes and runs have other users, who meet in the files of the experiments
     try:
-        with tempfile.TemporaryDirectory(prefix="jobsched-chaos-", ignore_cleanup_errors=True) as temporary:
+        where = public_temporary_folder()
+        with tempfile.TemporaryDirectory(prefix="jobsched-chaos-", dir=where, ignore_cleanup_errors=True) as temporary:
             return _run(chosen, seed, scale, report, mutant, keep or Path(temporary))
     except JobschedError as error:
         click.echo(f"Error: {error}", err=True)

@@ -19,7 +19,8 @@ import psycopg
 from kombu import Connection
 from psycopg import sql
 
-from jobsched.local.servers import Server, postgres, rabbitmq
+from jobsched.local.servers import DatabaseServer, Server, postgres, rabbitmq
+from jobsched.shim.users import JOB_UIDS_VARIABLE, USER_VARIABLE
 
 QUEUES: Final = ("default", "second", "third")
 LEASE_SECONDS: Final = {True: 15.0, False: 9.0}
@@ -30,7 +31,7 @@ is where a mix runs, may stand still for some seconds; with leases of six health
 class Ground:
     """Both servers, and the environment that names them."""
 
-    def __init__(self, folder: Path, postgres: Server, rabbitmq: Server, *, scale: float) -> None:
+    def __init__(self, folder: Path, postgres: DatabaseServer, rabbitmq: Server, *, scale: float) -> None:
         self.folder = folder
         self.lease_seconds = LEASE_SECONDS[scale >= 1]
         self.heartbeat_seconds = self.lease_seconds / 3
@@ -40,7 +41,8 @@ class Ground:
 
     def prepare(self, mutant: str | None) -> None:
         """Name the servers in our own environment, set Django up, and migrate the database that others copy."""
-        for name in [name for name in os.environ if name.startswith("JOBSCHED_")]:
+        kept = (USER_VARIABLE, JOB_UIDS_VARIABLE)
+        for name in [name for name in os.environ if name.startswith("JOBSCHED_") and name not in kept]:
             del os.environ[name]
         os.environ.update(self._environment(mutant))
         import django  # it reads the environment that has just been made
@@ -122,13 +124,11 @@ def _use_database(name: str) -> None:
 def ground(folder: Path, *, scale: float) -> Iterator[Ground]:
     """Start both servers at once, and end them. Their threads live as long as they do, as they end with those."""
     with ExitStack() as stack, ThreadPoolExecutor(2) as pool:
-        starting = [
-            pool.submit(stack.enter_context, postgres(folder)),
-            pool.submit(stack.enter_context, rabbitmq(folder)),
-        ]
+        database = pool.submit(stack.enter_context, postgres(folder))
+        broker = pool.submit(stack.enter_context, rabbitmq(folder))
         try:
-            yield Ground(folder, *(server.result() for server in starting), scale=scale)
+            yield Ground(folder, database.result(), broker.result(), scale=scale)
         finally:
-            for server in starting:
+            for server in (database, broker):
                 server.exception()
             stack.close()

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jobsched.shim.users import service_user
+
 
 class SmallDisk:
     """A file system in memory."""
@@ -40,9 +42,14 @@ class SmallDisk:
 
 @contextmanager
 def small_disk(folder: Path, *, megabytes: int, files: int = 10_000) -> Iterator[SmallDisk]:
-    """Put a disk of this size, for so many files, at `folder`, and take it away at the end."""
+    """Put a disk of this size, for so many files, at `folder`, and take it away at the end.
+
+    It belongs to the service user; runs may pass through it to their workspaces.
+    """
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-    options = f"size={megabytes}m,nr_inodes={files},mode=0700"
+    user = service_user(os.environ)
+    owner = "" if user is None else f",uid={user.uid},gid={user.gid}"
+    options = f"size={megabytes}m,nr_inodes={files},mode=0711{owner}"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "small-disk", str(folder)], check=True)
     try:
         yield SmallDisk(folder)

@@ -28,7 +28,7 @@ from jobsched.domain.manifest import parse_job
 from jobsched.domain.states import ACTIVE
 from jobsched.local.parts import Parts
 from jobsched.local.ports import free_port
-from jobsched.local.servers import Server
+from jobsched.local.servers import DatabaseServer, Server
 from tests.chaos.errors import Broken
 from tests.chaos.ground import Ground
 from tests.chaos.history import Expected, History, collect
@@ -72,7 +72,7 @@ class Stage:
         self._connection: psycopg.Connection[Any] | None = None
 
     @property
-    def postgres(self) -> Server:
+    def postgres(self) -> DatabaseServer:
         return self.ground.postgres
 
     @property

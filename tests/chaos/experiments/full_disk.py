@@ -137,5 +137,5 @@ def _name(stage: Stage) -> sql.Identifier:
 
 
 def _alter(stage: Stage, statement: sql.Composed | sql.SQL) -> None:
-    with psycopg.connect(stage.postgres.url, dbname="postgres", autocommit=True) as connection:
+    with psycopg.connect(stage.postgres.superuser_url, dbname="postgres", autocommit=True) as connection:
         connection.execute(statement)
