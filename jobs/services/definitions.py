@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -18,7 +19,7 @@ from django_celery_beat.models import ClockedSchedule, CrontabSchedule, Interval
 from jobs import celery_tasks
 from jobs.conf import conf
 from jobs.models import Job, Project, Run, Schedule
-from jobs.rules import Rule, as_text, excluded, in_words, instants, jitter, rule_for, rule_of, timetable
+from jobs.rules import Rule, as_text, excluded, first_after, in_words, instants, jitter, rule_for, rule_of, timetable
 from jobs.store import control
 from jobs.store.session import django_connection
 from jobsched import callables
@@ -211,13 +212,10 @@ def _save_schedule(job: Job, spec: JobSpec, *, where: str) -> bool:
     one_off = spec.run_once or isinstance(wanted, Once)
     policies = _policies(spec)
     moved = schedule is None or schedule.periodic_task.one_off != one_off or _timing(schedule) != rule
-    if moved:  # not when it has fired for the last time: the same file must not start it again
-        if isinstance(wanted, Once) and wanted.at <= now:
-            raise InvalidInput(
-                f"{wanted.at:%Y-%m-%d %H:%M:%S} UTC lies in the past; give a moment to come, "
-                "or leave 'at' out and request the job",
-                where=f"{where}, key 'at'",
-            )
+    if moved or (schedule is not None and schedule.exclusions != policies["exclusions"]):
+        # Not when it has fired for the last time: the same file must not start it again.
+        _refuse_never_due(replace(rule, exclusions=as_text(policies["exclusions"])), now=now, where=where)
+    if moved:
         task = schedule.periodic_task if schedule else _new_task(job)
         task.one_off, task.enabled = one_off, True
         task.start_time, task.expires = rule.start_time, rule.expires
@@ -231,6 +229,45 @@ def _save_schedule(job: Job, spec: JobSpec, *, where: str) -> bool:
     changed = {name: value for name, value in policies.items() if getattr(schedule, name) != value}
     Schedule.objects.filter(job=job).update(**changed) if changed else None
     return bool(changed)
+
+
+def _refuse_never_due(rule: Rule, *, now: datetime, where: str = "") -> None:
+    """Raise InvalidInput when no instant after `now` will be run: by the rule itself, its end or its exclusions."""
+    following = first_after(rule, now)
+    if following is None:
+        key, sentence = _why_over(rule, now)
+    else:
+        exclusions = excluded(rule)
+        if exclusions is None or exclusions.first_outside(partial(first_after, rule), now) is not None:
+            return
+        key = "'exclude' or 'blackout'"
+        sentence = (
+            f"every instant from {_clock(following)} on lies in an excluded day or a blackout, so that nothing would "
+            "be run; exclude less"
+        )
+    raise InvalidInput(sentence, where=", ".join(filter(None, (where, f"key {key}"))))
+
+
+def _why_over(rule: Rule, now: datetime) -> tuple[str, str]:
+    """Return the key that leaves a rule without an instant after `now`, and the reason as a sentence."""
+    if rule.clocked is not None:
+        return "'at'", (
+            f"{_clock(rule.clocked)} lies in the past; give a moment to come, or leave 'at' out and request the job"
+        )
+    if rule.expires is not None and rule.expires <= now:
+        return "'end'", f"{_clock(rule.expires)} lies in the past; give a moment to come, or leave 'end' out"
+    following = first_after(replace(rule, expires=None), now)
+    if following is None or rule.expires is None:
+        since = max(filter(None, (now, rule.start_time)))
+        return "'schedule'", f"it has no instant after {_clock(since)}; give one that has, or leave it out"
+    return "'end'", (
+        f"the first instant is {_clock(following)}, and the schedule ends at {_clock(rule.expires)}; "
+        "give a later 'end', or leave it out"
+    )
+
+
+def _clock(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _timing(schedule: Schedule) -> Rule:
@@ -289,7 +326,12 @@ def preview(spec: JobSpec, *, count: int = 5) -> Preview:
     )
     words = f"{wanted.words()}, once only" if spec.run_once and not isinstance(wanted, Once) else wanted.words()
     once = spec.run_once or isinstance(wanted, Once)
-    return _previewed(rule, words, after=now, count=1 if once else count, once=once)
+    found = _previewed(rule, words, after=now, count=1 if once else count, once=once)
+    try:
+        _refuse_never_due(rule, now=now)
+    except InvalidInput as error:
+        found.warnings.insert(0, Warned(at=now, sentence=str(error)))
+    return found
 
 
 def preview_of(job: Job, *, count: int = 5) -> Preview:

@@ -33,8 +33,9 @@ SEND_BATCH: Final = 200
 """The same for messages of plain Celery tasks: this many may be sent twice when the broker fails half-way."""
 LATE: Final = timedelta(minutes=1)
 """When the oldest instant a schedule owes is later than this, no beat was there: its catch-up rule decides."""
-COUNT_LIMIT: Final = 1_000_000
-"""At most so many missed instants are walked at once. Those beyond are for the next tick."""
+COUNT_LIMIT: Final = 200_000
+"""At most so many missed instants are walked at once: a few seconds, and four months of minutes. Those beyond are for
+the next tick."""
 SIGN_EACH: Final = 10_000
 """So many instants are walked in a moment."""
 PUBLISH_SECONDS: Final = 15

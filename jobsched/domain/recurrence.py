@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
-from typing import Any, ClassVar, Final, Protocol, Self
+from typing import Any, ClassVar, Final, Self
 from zoneinfo import ZoneInfo
 
-from jobsched.domain import rruledays, rruleperiods, rrulewords
+from jobsched.domain import rrulereadings, rrulewords
 from jobsched.domain.errors import InvalidInput
+from jobsched.domain.rrulereadings import RuleReadings
 from jobsched.domain.rrules import LONGEST, Rule
 from jobsched.domain.wallclock import first_on
 
 _LINE: Final = re.compile(r"(?i)(DTSTART|RRULE|EXDATE|RDATE|EXRULE)([:;].*)")
-
-
-class _Calendar(Protocol):
-    """One of the two modules that find a rule's readings."""
-
-    def after(self, rule: Rule, reading: datetime) -> datetime | None: ...
-
-    def first(self, rule: Rule, count: int) -> tuple[datetime, ...]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +35,7 @@ class Recurrence:
     timezone: ZoneInfo
 
     def __post_init__(self) -> None:
-        self._parts  # noqa: B018 - a wrong part is refused when it is given, not when it is due
+        self._readings  # noqa: B018 - a wrong part is refused when it is given, not when it is due
 
     @classmethod
     def parse(cls, text: str, *, timezone: ZoneInfo) -> Self:
@@ -66,7 +58,7 @@ class Recurrence:
         if "RRULE" not in lines:
             raise InvalidInput("a line such as RRULE:FREQ=DAILY is missing")
         recurrence = cls(rule=lines["RRULE"], start=lines.get("DTSTART"), timezone=timezone)
-        if not recurrence.ever:
+        if recurrence._readings.first() is None:
             raise InvalidInput("never comes: no day has all that it asks for")
         return recurrence
 
@@ -74,39 +66,21 @@ class Recurrence:
     def _parts(self) -> Rule:
         return Rule.parse(self.rule, self.start, zone=self.timezone)
 
-    @property
-    def _calendar(self) -> _Calendar:
-        return rruleperiods if self._parts.freq in rruleperiods.FREQUENCIES else rruledays
+    @cached_property
+    def _readings(self) -> RuleReadings:
+        return RuleReadings(self._parts)
 
     @property
     def is_fixed(self) -> bool:
         """Whether it comes at fixed times of the day, rather than keeping a pace."""
-        return self._parts.freq not in rruledays.PACED
-
-    @property
-    def ever(self) -> bool:
-        """Whether it is due at all."""
-        return self._following(self._parts.start - timedelta(seconds=1)) is not None
+        return self._parts.freq not in rrulereadings.PACED
 
     def after(self, moment: datetime) -> datetime | None:
         return first_on(self, moment)
 
     def reading_after(self, reading: datetime) -> datetime | None:
         """Return the first naive reading strictly after another that the rule asks for, clock changes aside."""
-        if self._parts.count is None:
-            return self._following(reading)
-        place = bisect_right(self._counted, reading)
-        return self._counted[place] if place < len(self._counted) else None
-
-    def _following(self, reading: datetime) -> datetime | None:
-        rule = self._parts
-        reading = max(reading, rule.start - timedelta(seconds=1))
-        following = self._calendar.after(rule, reading)
-        return None if following is None or (rule.until and following > rule.until) else following
-
-    @cached_property
-    def _counted(self) -> tuple[datetime, ...]:
-        return self._calendar.first(self._parts, self._parts.count or 0)
+        return self._readings.after(reading)
 
     def words(self) -> str:
         rule = rrulewords.in_words(self._parts) or f"as RRULE:{self.rule} says"

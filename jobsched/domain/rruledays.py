@@ -1,111 +1,149 @@
-"""Readings of rules by the day, hour and minute, found day by day: a rule every minute since 1970 costs no more."""
+"""The days that the BY parts of a rule allow, as sets for whole years: a search skips years at no cost."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from calendar import isleap, monthrange
-from datetime import date, datetime, time, timedelta
-from math import gcd
-from typing import Final
+from dataclasses import dataclass
+from datetime import MAXYEAR, date
+from functools import lru_cache
+from typing import Final, Self
 
-from jobsched.domain.readings import HORIZON_YEARS
-from jobsched.domain.rrules import Rule
+from jobsched.domain.rrules import Rule, Weekday
 
-PACED: Final = {"HOURLY": timedelta(hours=1), "MINUTELY": timedelta(minutes=1)}
-"""Rules that follow the clock on the wall through its changes, and what they count in."""
+CYCLE_YEARS: Final = 400
+"""After so many years the calendar repeats itself, leap years and days of the week included."""
 
-_DAY: Final = timedelta(days=1)
-_LAST_YEAR: Final = 9900  # the longest interval further is still a date
+_A_LEAP_YEAR, _ANOTHER_YEAR = 2024, 2023
+_LAST_DAY: Final = date(MAXYEAR, 12, 31).toordinal()
 
 
-def after(rule: Rule, reading: datetime) -> datetime | None:
-    """Return the first reading that a rule asks for strictly after another; None when there is none."""
-    if not _any_in_step(rule):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DayFilter:
+    """Which days a rule allows. An empty part allows all of them; Monday is 0."""
+
+    months: frozenset[int] = frozenset()
+    month_days: frozenset[int] = frozenset()
+    """1 to 31, or -1 to -31 from the end of the month."""
+    year_days: frozenset[int] = frozenset()
+    """1 to 366, or -1 to -366 from the end of the year."""
+    weeks: frozenset[int] = frozenset()
+    """1 to 53, or -1 to -53 from the end of the year."""
+    weekdays: tuple[Weekday, ...] = ()
+    counts_in_year: bool = False
+    """Whether counted weekdays are counted in the year instead of the month."""
+    week_start: int = 0
+
+    @classmethod
+    def of(cls, rule: Rule) -> Self:
+        """Return the filter of a rule. What the rule leaves open is taken from its start, as RFC 5545 says."""
+        months = frozenset(rule.numbers.get("BYMONTH", ()))
+        month_days = frozenset(rule.numbers.get("BYMONTHDAY", ()))
+        weekdays = rule.weekdays
+        if not rule.names_days:
+            if rule.freq == "YEARLY":
+                months = months or frozenset({rule.start.month})
+            if rule.freq in ("YEARLY", "MONTHLY"):
+                month_days = frozenset({rule.start.day})
+            if rule.freq == "WEEKLY":
+                weekdays = ((rule.start.weekday(), 0),)
+        return cls(
+            months=months,
+            month_days=month_days,
+            year_days=frozenset(rule.numbers.get("BYYEARDAY", ())),
+            weeks=frozenset(rule.numbers.get("BYWEEKNO", ())),
+            weekdays=weekdays,
+            counts_in_year=rule.freq == "YEARLY" and "BYMONTH" not in rule.numbers,
+            week_start=rule.week_start,
+        )
+
+    def next_from(self, day: int) -> int | None:
+        """Return the first allowed day that is not before the proleptic ordinal `day`; None when there is none."""
+        if day > _LAST_DAY:
+            return None
+        first_year = date.fromordinal(day).year
+        for year in range(first_year, min(first_year + CYCLE_YEARS, MAXYEAR) + 1):
+            new_year = date(year, 1, 1).toordinal()
+            days = self._of_year(year, new_year)
+            place = bisect_left(days, day - new_year)
+            if place < len(days):
+                return new_year + days[place]
         return None
-    # Every tenth day and a rare date may meet only once in ten such dates.
-    horizon = min(reading.year + HORIZON_YEARS * (rule.interval if rule.freq == "DAILY" else 1), _LAST_YEAR)
-    day = reading.date()
-    while day.year <= horizon:
-        if _matches(rule, day) and (found := _within(rule, day, reading)) is not None:
-            return found
-        day = _next_day(rule, day)
-    return None
+
+    def between(self, begin: int, end: int) -> list[int]:
+        """Return the allowed days from one ordinal to another, which is not included."""
+        found: list[int] = []
+        for year in range(date.fromordinal(begin).year, date.fromordinal(min(end - 1, _LAST_DAY)).year + 1):
+            new_year = date(year, 1, 1).toordinal()
+            days = self._of_year(year, new_year)
+            places = slice(bisect_left(days, begin - new_year), bisect_left(days, end - new_year))
+            found += [new_year + day for day in days[places]]
+        return found
+
+    def _of_year(self, year: int, new_year: int) -> tuple[int, ...]:
+        return _days(self, isleap(year), isleap(year - 1), (new_year + 6) % 7)
 
 
-def first(rule: Rule, count: int) -> tuple[datetime, ...]:
-    """Return the first readings of a rule, at most so many."""
-    found: list[datetime] = []
-    reading: datetime | None = rule.start - timedelta(seconds=1)
-    while len(found) < count and reading is not None and (reading := after(rule, reading)) is not None:
-        found.append(reading)
+# Years of one kind have the same days. There are 28 kinds, and a search seldom needs more than two of them.
+@lru_cache(maxsize=1024)
+def _days(allowed: DayFilter, leap: bool, after_leap: bool, first_weekday: int) -> tuple[int, ...]:
+    """Return the days of a year that a filter allows, counted from 0 at 1 January, which is `first_weekday`."""
+    length = 366 if leap else 365
+    weeks = _Weeks.of(length, 366 if after_leap else 365, first_weekday, allowed.week_start) if allowed.weeks else None
+    found: list[int] = []
+    new_month = 0
+    for month in range(1, 13):
+        days = monthrange(_A_LEAP_YEAR if leap else _ANOTHER_YEAR, month)[1]
+        for day in range(days) if not allowed.months or month in allowed.months else ():
+            index = new_month + day
+            if allowed.month_days and not allowed.month_days & {day + 1, day - days}:
+                continue
+            if allowed.year_days and not allowed.year_days & {index + 1, index - length}:
+                continue
+            if weeks and not allowed.weeks & weeks.numbers(index):
+                continue
+            place, end = (index, length) if allowed.counts_in_year else (day, days)
+            if allowed.weekdays and not _is_weekday(allowed.weekdays, (first_weekday + index) % 7, place, end):
+                continue
+            found.append(index)
+        new_month += days
     return tuple(found)
 
 
-def _next_day(rule: Rule, day: date) -> date:
-    if rule.freq != "DAILY":
-        return day + _DAY
-    return day + (rule.interval - (day - rule.start.date()).days % rule.interval) * _DAY
+def _is_weekday(wanted: tuple[Weekday, ...], weekday: int, place: int, end: int) -> bool:
+    """Tell whether a day of the week is wanted, `place` days after the begin of a month or year of `end` days."""
+    counted = (0, place // 7 + 1, -((end - 1 - place) // 7 + 1))
+    return any(day == weekday and nth in counted for day, nth in wanted)
 
 
-def _matches(rule: Rule, day: date) -> bool:
-    """Tell whether a day is one that the rule allows."""
-    numbers = rule.numbers
-    if rule.freq == "DAILY" and (day - rule.start.date()).days % rule.interval:
-        return False
-    if rule.weekdays and (day.weekday(), 0) not in rule.weekdays:
-        return False
-    if "BYMONTH" in numbers and day.month not in numbers["BYMONTH"]:
-        return False
-    if "BYMONTHDAY" in numbers:
-        from_the_end = day.day - monthrange(day.year, day.month)[1] - 1
-        if not {day.day, from_the_end} & {*numbers["BYMONTHDAY"]}:
-            return False
-    if "BYYEARDAY" in numbers:
-        of_the_year = day.timetuple().tm_yday
-        from_the_end = of_the_year - (367 if isleap(day.year) else 366)
-        return bool({of_the_year, from_the_end} & {*numbers["BYYEARDAY"]})
-    return True
+@dataclass(frozen=True, slots=True)
+class _Weeks:
+    """The numbered weeks of a year. Week 1 is the first with four days or more in the year, as in ISO 8601."""
+
+    first: int
+    """The day of the year on which week 1 begins; negative when that lies in the year before."""
+    count: int
+    before: int
+    """How many weeks the year before has."""
+
+    @classmethod
+    def of(cls, length: int, length_before: int, first_weekday: int, week_start: int) -> Self:
+        first = _first_week(first_weekday, week_start)
+        count = (length + _first_week((first_weekday + length) % 7, week_start) - first) // 7
+        before = (length_before + first - _first_week((first_weekday - length_before) % 7, week_start)) // 7
+        return cls(first, count, before)
+
+    def numbers(self, index: int) -> set[int]:
+        """Return the number of the week that a day of the year lies in, from the begin and from the end.
+
+        The week that begins in one year and belongs to the next has only the number 1, as in dateutil.
+        """
+        number = (index - self.first) // 7 + 1
+        if number < 1:
+            return {self.before, -1}
+        return {1} if number > self.count else {number, number - self.count - 1}
 
 
-def _within(rule: Rule, day: date, reading: datetime) -> datetime | None:
-    """Return the first time on a day that the rule asks for, after a reading and not before its start."""
-    start, minutes = rule.start, _minutes(rule)
-    seconds = rule.of_day("BYSECOND", start.second)
-    for hour in _hours(rule):
-        if datetime.combine(day, time(hour, 59, 59)) <= reading:
-            continue
-        for minute in minutes:
-            if not _in_step(rule, datetime.combine(day, time(hour, minute))):
-                continue
-            for second in seconds:
-                found = datetime.combine(day, time(hour, minute, second))
-                if found > reading and found >= start:
-                    return found
-    return None
-
-
-def _hours(rule: Rule) -> tuple[int, ...]:
-    return rule.numbers.get("BYHOUR", (rule.start.hour,) if rule.freq == "DAILY" else tuple(range(24)))
-
-
-def _minutes(rule: Rule) -> tuple[int, ...]:
-    return rule.numbers.get("BYMINUTE", tuple(range(60)) if rule.freq == "MINUTELY" else (rule.start.minute,))
-
-
-def _any_in_step(rule: Rule) -> bool:
-    """Tell whether the steps can meet a time of the day at all: every second minute meets no odd one."""
-    if rule.freq == "HOURLY":
-        step = gcd(rule.interval, 24)
-        return any((hour - rule.start.hour) % step == 0 for hour in _hours(rule))
-    if rule.freq == "MINUTELY":
-        step, first = gcd(rule.interval, 24 * 60), rule.start.hour * 60 + rule.start.minute
-        return any((hour * 60 + minute - first) % step == 0 for hour in _hours(rule) for minute in _minutes(rule))
-    return True
-
-
-def _in_step(rule: Rule, reading: datetime) -> bool:
-    """Tell whether the hour or the minute is a whole number of intervals after that of the start."""
-    unit = PACED.get(rule.freq)
-    if unit is None or rule.interval == 1:
-        return True
-    begin = rule.start.replace(second=0) if rule.freq == "MINUTELY" else rule.start.replace(minute=0, second=0)
-    return (reading - begin) // unit % rule.interval == 0
+def _first_week(first_weekday: int, week_start: int) -> int:
+    full = (week_start - first_weekday) % 7
+    return full if full < 4 else full - 7

@@ -18,6 +18,8 @@ MOST_COUNT: Final = 10_000
 LONGEST: Final = 500
 
 _ORIGIN: Final = datetime(2000, 1, 1)  # noqa: DTZ001 - what a clock on the wall shows, in whatever zone
+_FIRST_YEAR, _LAST_YEAR = 1600, 9000
+"""Of DTSTART and UNTIL: what a Gregorian calendar is used for, with room on both sides for zones."""
 _STAMP: Final = re.compile(r"(\d{8})(?:T(\d{6})(Z?))?", re.ASCII)
 _DAY: Final = re.compile(r"([+-]?\d{1,2})?(MO|TU|WE|TH|FR|SA|SU)", re.ASCII)
 _NUMBER: Final = re.compile(r"[+-]?\d{1,5}", re.ASCII)
@@ -34,12 +36,10 @@ _RANGES: Final = {
 }
 _SIGNED: Final = frozenset({"BYMONTHDAY", "BYYEARDAY", "BYWEEKNO", "BYSETPOS"})
 _KNOWN: Final = ("FREQ", "INTERVAL", "COUNT", "UNTIL", "WKST", "BYDAY", *_RANGES)
-_LONG: Final = FREQUENCIES[:3]
 _ONLY_WITH: Final = {
     "BYWEEKNO": ("YEARLY",),
     "BYYEARDAY": ("YEARLY", "HOURLY", "MINUTELY"),
     "BYMONTHDAY": ("YEARLY", "MONTHLY", "DAILY", "HOURLY", "MINUTELY"),
-    "BYSETPOS": _LONG,
 }
 
 Weekday = tuple[int, int]
@@ -99,6 +99,11 @@ class Rule:
     def of_day(self, name: str, default: int) -> tuple[int, ...]:
         """Return what a part allows of a day's hours, minutes or seconds: without the part, what `start` has."""
         return self.numbers.get(name, (default,))
+
+    @property
+    def set_positions(self) -> tuple[int, ...]:
+        """Return the values of BYSETPOS: which readings of a period count, from 1, or from -1 at its end."""
+        return self.numbers.get("BYSETPOS", ())
 
     @property
     def names_days(self) -> bool:
@@ -173,6 +178,6 @@ def _read(name: str, found: re.Match[str]) -> datetime:
         read = datetime.strptime(f"{found[1]}{found[2] or '000000'}", "%Y%m%d%H%M%S")  # noqa: DTZ007 - a reading
     except ValueError as error:
         raise InvalidInput(f"{name} {found[0]} is not in the calendar") from error
-    if not 1970 <= read.year <= 9000:
-        raise InvalidInput(f"{name} {found[0]} is outside the years 1970 to 9000")
+    if not _FIRST_YEAR <= read.year <= _LAST_YEAR:
+        raise InvalidInput(f"{name} {found[0]} is outside the years {_FIRST_YEAR} to {_LAST_YEAR}")
     return read

@@ -10,7 +10,7 @@ import ephem
 
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.nearest import did_you_mean
-from jobsched.domain.wallclock import aware
+from jobsched.domain.wallclock import within_the_calendar
 
 _library: Any = ephem  # most of it is made in C, of which its types know nothing
 
@@ -75,9 +75,12 @@ class Solar:
             )
 
     def after(self, moment: datetime) -> datetime | None:
+        return within_the_calendar(self._first, moment)
+
+    def _first(self, moment: datetime) -> datetime | None:
         # Each event belongs to one solar day and is always searched for from the beginning of that: a search that
         # begins elsewhere finds it a little earlier or later, and it would be due twice.
-        moment = aware(moment).astimezone(UTC)
+        moment = moment.astimezone(UTC)
         day = self._begin_of_day(moment - _DAY)
         for _ in range(_SEARCH_DAYS):
             if day.year > _LAST_YEAR:

@@ -17,7 +17,7 @@ from jobsched.domain.errors import InvalidInput
 from jobsched.domain.monthlycrontab import MonthlyCrontab, counts_days
 from jobsched.domain.readings import Readings
 from jobsched.domain.recurrence import Recurrence, is_rule
-from jobsched.domain.wallclock import SECOND, first_on, utc
+from jobsched.domain.wallclock import SECOND, first_on, utc, within_the_calendar
 
 LONGEST_CRON_STRING: Final = 200
 
@@ -113,11 +113,11 @@ class Every:
             raise InvalidInput(f"an interval of {self.period} cannot be; it must be longer than nothing")
 
     def after(self, moment: datetime) -> datetime | None:
+        return within_the_calendar(self._first, moment)
+
+    def _first(self, moment: datetime) -> datetime:
         times = max(0, (utc(moment) - self.anchor) // self.period) + 1
-        try:
-            return self.anchor + times * self.period
-        except OverflowError:  # beyond the year 9999
-            return None
+        return self.anchor + times * self.period
 
     def words(self) -> str:
         words = durations.words(self.period)
@@ -134,7 +134,7 @@ class Once:
         object.__setattr__(self, "at", utc(self.at))
 
     def after(self, moment: datetime) -> datetime | None:
-        return self.at if self.at > utc(moment) else None
+        return within_the_calendar(lambda after: self.at if self.at > utc(after) else None, moment)
 
     def words(self) -> str:
         at = self.at

@@ -8,6 +8,9 @@ from typing import Final, Protocol, runtime_checkable
 from zoneinfo import ZoneInfo
 
 SECOND: Final = timedelta(seconds=1)
+EARLIEST: Final = datetime(2, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(9998, 12, 30, tzinfo=UTC)
+"""Nothing is due before and after these: what lies further out is no date in some zones."""
 
 
 def aware(moment: datetime) -> datetime:
@@ -62,6 +65,21 @@ def changes(zone: ZoneInfo, after: datetime, until: datetime) -> list[datetime]:
     return found
 
 
+Search = Callable[[datetime], datetime | None]
+"""Gives the first instant in UTC strictly after an aware one; None when there is none."""
+
+
+def within_the_calendar(search: Search, moment: datetime) -> datetime | None:
+    """Return what a search finds after an aware moment, however near that is to the ends of the calendar."""
+    if aware(moment) >= LATEST:
+        return None
+    try:
+        found = search(max(moment, EARLIEST))
+    except OverflowError:  # it has come to the end of the calendar
+        return None
+    return found if found is None or found <= LATEST else None
+
+
 @runtime_checkable
 class OnTheClock(Protocol):
     """A timetable of readings of the clock in one zone."""
@@ -81,7 +99,7 @@ class OnTheClock(Protocol):
 def first_on(timetable: OnTheClock, moment: datetime) -> datetime | None:
     """Return the first instant in UTC, strictly after an aware one, at which a timetable on the clock is due."""
     first = first_fixed if timetable.is_fixed else first_paced
-    return first(timetable.reading_after, timetable.timezone, moment)
+    return within_the_calendar(lambda after: first(timetable.reading_after, timetable.timezone, after), moment)
 
 
 Following = Callable[[datetime], datetime | None]
@@ -95,6 +113,9 @@ def first_fixed(following: Following, zone: ZoneInfo, moment: datetime) -> datet
     """
     local = aware(moment).astimezone(zone)
     moment, reading = local.astimezone(UTC), shown(local)
+    if local.fold:
+        # All that is repeated came the first time. Rules with seconds may have thousands of such times.
+        reading = _end_of_first_pass(zone, local) - SECOND
     while (wanted := following(reading)) is not None:
         due = wanted.replace(tzinfo=zone).astimezone(UTC)
         if shown(due.astimezone(zone)) != wanted:
@@ -124,9 +145,17 @@ def first_paced(following: Following, zone: ZoneInfo, moment: datetime) -> datet
             goes_back = None
         elif shown(due.astimezone(zone)) == wanted:
             return due
-        else:  # skipped by the clock
-            reading = wanted
+        else:  # skipped by the clock, like all up to the end of the gap
+            end = shown(change(zone, due - timedelta(days=1), due).astimezone(zone))
+            reading = max(wanted, end - SECOND)
     return None
+
+
+def _end_of_first_pass(zone: ZoneInfo, local: datetime) -> datetime:
+    """Return what the clock shows at the end of a first pass, if `local` is in the second."""
+    first, second = (local.replace(microsecond=0, fold=fold).astimezone(UTC) for fold in (0, 1))
+    goes_back = change(zone, first, second)
+    return shown((goes_back - SECOND).astimezone(zone)) + SECOND
 
 
 def _goes_back(zone: ZoneInfo, local: datetime) -> datetime | None:

@@ -6,7 +6,7 @@ import re
 from calendar import isleap
 from dataclasses import dataclass
 from datetime import MAXYEAR, date, datetime, time, timedelta
-from typing import Final, Protocol
+from typing import Final
 
 from jobsched.domain.errors import InvalidInput
 
@@ -17,22 +17,12 @@ _DATE: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)", re.ASCII)
 _CLOCK: Final = re.compile(r"(\d\d):(\d\d)", re.ASCII)
 
 
-class Window(Protocol):
-    """Readings of a clock that belong together."""
-
-    def end(self, reading: datetime) -> datetime | None:
-        """Return the end of the window around a naive reading, or None when the reading lies outside."""
-
-
 @dataclass(frozen=True, slots=True)
 class Span:
     """From one reading to another, which is outside."""
 
     first: datetime
     last: datetime
-
-    def end(self, reading: datetime) -> datetime | None:
-        return self.last if self.first <= reading < self.last else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +32,13 @@ class Yearly:
     first: tuple[int, int]
     last: tuple[int, int]
 
-    def end(self, reading: datetime) -> datetime | None:
-        wraps = self.last < self.first
-        for year in (reading.year - 1, reading.year) if wraps else (reading.year,):
-            last = _in_year(year + wraps, *self.last, missing=-1)
-            if _in_year(year, *self.first, missing=0) <= reading.date() <= last:
-                return datetime.combine(last, time()) + _DAY
-        return None
+    def in_year(self, year: int) -> list[tuple[date, date]]:
+        """Return the first and the last day of each part of the window that lies in a year."""
+        first = _in_year(year, *self.first, missing=0)
+        last = _in_year(year, *self.last, missing=-1)
+        if self.last < self.first:
+            return [(date(year, 1, 1), last), (first, date(year, 12, 31))]
+        return [(first, last)] if first <= last else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +50,9 @@ class Weekly:
     """After midnight."""
     length: timedelta
 
-    def end(self, reading: datetime) -> datetime | None:
-        midnight = datetime.combine(reading.date(), time())
-        ends = [
-            begin + self.length
-            for begin in (midnight + self.begins, midnight - _DAY + self.begins)
-            if begin <= reading < begin + self.length
-            # The day it begins is the one it belongs to.
-            and begin.weekday() in self.days
-        ]
-        return max(ends, default=None)
+
+Window = Span | Yearly | Weekly
+"""Readings of a clock that belong together."""
 
 
 def excluded(text: str) -> Window:

@@ -114,6 +114,60 @@ def test_a_moment_in_the_past_is_refused() -> None:
     assert not Job.objects.exists()
 
 
+NEVER_DUE = [
+    ({"schedule": "* * * * *", "end": "2020-01-01 00:00"}, "key 'end': 2020-01-01 00:00:00 UTC lies in the past"),
+    ({"schedule": "1h", "start": "2019-01-01 00:00", "end": "2020-01-01 00:00"}, "key 'end': 2020-01-01"),
+    (
+        {"schedule": "0 3 29 2 *", "start": "2097-01-01 00:00", "end": "2103-01-01 00:00"},
+        "key 'end': the first instant is 2104-02-29 03:00:00 UTC, and the schedule ends at 2103-01-01",
+    ),
+    ({"schedule": "0 3 L * *", "start": "2097-01-02 00:00", "end": "2097-01-31 03:00"}, "key 'end': the first instant"),
+    ({"schedule": "RRULE:FREQ=DAILY;UNTIL=20200101"}, "key 'schedule': it has no instant after"),
+    ({"schedule": "DTSTART:19970902T090000 RRULE:FREQ=DAILY;COUNT=10"}, "key 'schedule': it has no instant after"),
+    (
+        {"schedule": "DTSTART:20970902T090000 RRULE:FREQ=DAILY;COUNT=10", "start": "2098-01-01 00:00"},
+        "key 'schedule': it has no instant after 2098-01-01 00:00:00 UTC",
+    ),
+    ({"at": "2097-12-25 03:00", "exclude": ["12-25"]}, "key 'exclude' or 'blackout': every instant from 2097-12-25"),
+    ({"schedule": "0 3 * * *", "blackout": ["02:00-04:00"]}, "key 'exclude' or 'blackout': every instant from"),
+    ({"schedule": "0 3 * * *", "blackout": ["mon-sun"]}, "every instant from"),
+    ({"schedule": "0 3 * * sat", "exclude": ["01-01..12-31"]}, "every instant from"),
+    ({"schedule": "1s", "end": "2097-01-01 00:00", "exclude": ["2020-01-01..2097-01-01"]}, "every instant from"),
+    ({"schedule": "RRULE:FREQ=MINUTELY", "timezone": "Europe/Berlin", "blackout": ["00:00-24:00"]}, "every instant"),
+]
+
+
+@pytest.mark.parametrize(("keys", "reason"), NEVER_DUE)
+def test_a_schedule_without_an_instant_to_come_is_refused(keys: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidInput, match=reason):
+        save(**keys)
+    assert not Job.objects.exists()
+    found = definitions.preview(parse_job({"name": "Job", "run": "true", **keys}))
+    assert found.fires == []
+    assert reason in found.warnings[0].sentence
+
+
+def test_a_schedule_with_one_instant_to_come_is_accepted() -> None:
+    save(schedule="3650d", start="2097-01-01 00:00", end="2097-01-01 00:00:01")
+    save(schedule="0 3 * * *", blackout=["tue-sun"])
+    save(schedule="0 3 * * *", exclude=["01-02..12-31"])
+    save(at="2097-12-25 03:00", exclude=["2096-12-25"])
+
+
+def test_a_schedule_that_is_over_is_kept_when_the_same_file_is_applied() -> None:
+    save(schedule="1h", end="2097-01-01 00:00")
+    PeriodicTask.objects.update(expires=datetime(2020, 1, 1, tzinfo=UTC))
+    assert save(schedule="1h", end="2020-01-01 00:00") is Result.UNCHANGED
+    with pytest.raises(InvalidInput, match="lies in the past"):
+        save(schedule="2h", end="2020-01-01 00:00")
+
+
+def test_exclusions_that_leave_nothing_are_refused_when_they_are_added() -> None:
+    save(schedule="0 3 * * *")
+    with pytest.raises(InvalidInput, match="every instant from"):
+        save(schedule="0 3 * * *", blackout=["02:00-04:00"])
+
+
 def test_a_schedule_that_is_left_out_goes() -> None:
     save(schedule="1h")
     save()
