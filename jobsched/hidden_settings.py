@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
@@ -38,8 +39,13 @@ class HiddenSettings:
     def _is_in(self, value: str) -> bool:
         if value in self.secrets or _password(value) in self.secrets:
             return True
+        return any(part in value for part in self._parts)
+
+    @cached_property
+    def _parts(self) -> frozenset[str]:
+        """The secrets that are looked for anywhere in a value, as they are and as they stand in a URL."""
         long = [secret for secret in self.secrets if len(secret) >= _SHORTEST_PART]
-        return any(secret in value or quote(secret, safe="") in value for secret in long)
+        return frozenset(form for secret in long for form in (secret, quote(secret, safe="")))
 
 
 def hidden_in_slots(name: str, _value: str) -> bool:
@@ -59,6 +65,8 @@ def forget(hides: Callable[[str, str], bool]) -> None:
 
 
 def _password(text: str) -> str | None:
+    if "@" not in text:
+        return None
     try:
         password = urlsplit(text).password
     except ValueError:

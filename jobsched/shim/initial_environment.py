@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +27,9 @@ def overwrite_values(chosen: Callable[[str, str], bool]) -> None:
         at += len(entry) + 1
 
 
+@cache
 def _bounds() -> tuple[int, int]:
+    """Return where the memory begins and ends: at the same addresses in every process that is forked from this one."""
     # The name of the program stands in brackets and may hold spaces and brackets.
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     first = _START_FIELD - _FIRST_AFTER_NAME

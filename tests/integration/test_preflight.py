@@ -104,12 +104,13 @@ def test_a_trigger_that_is_off_is_an_error(transactional_db: None, broker_url: s
 
 
 def test_a_migration_that_is_not_applied_is_an_error(transactional_db: None, broker_url: str) -> None:
+    [(newest,)] = django_connection("SELECT max(name) FROM django_migrations WHERE app = 'jobs'", {})
     with sql(
-        "UPDATE django_migrations SET name = '9999_later' WHERE app = 'jobs' AND name = '0006_guarantees_indexes'",
-        "UPDATE django_migrations SET name = '0006_guarantees_indexes' WHERE app = 'jobs' AND name = '9999_later'",
+        f"UPDATE django_migrations SET name = '9999_later' WHERE app = 'jobs' AND name = '{newest}'",
+        f"UPDATE django_migrations SET name = '{newest}' WHERE app = 'jobs' AND name = '9999_later'",
     ):
         finding = one("migrations")
-    assert finding.level is Level.ERROR and "jobs.0006_guarantees_indexes" in finding.sentence
+    assert finding.level is Level.ERROR and f"jobs.{newest}" in finding.sentence
 
 
 def test_a_database_ahead_of_the_code_is_a_warning(transactional_db: None, broker_url: str) -> None:
@@ -322,3 +323,16 @@ def test_the_command_ends_with_1_when_something_is_wrong(
     with pytest.raises(SystemExit):
         call_command("doctor", everything=True)
     assert "It takes writes" in capsys.readouterr().out
+
+
+def test_jobs_whose_callable_or_task_cannot_be_run_any_more_are_named(make_job: Callable[..., Job]) -> None:
+    assert one("work").level is Level.FINE
+    for number in range(7):
+        make_job(f"Stranger {number}", kind="python", spec={"call": "os:getenv"})
+    make_job("Gone", kind="celery", spec={"task": "shop.gone"})
+    make_job("Sound", kind="python", spec={"call": "tests.sample_callables:add"})
+    strangers, gone = found("work")
+    assert strangers.level is gone.level is Level.ERROR
+    assert "Runs of 'Stranger 0', 'Stranger 1'" in strangers.sentence
+    assert "'Stranger 4' and 2 more cannot be performed: 'os:getenv' is not allowed" in strangers.sentence
+    assert gone.sentence.startswith("Runs of 'Gone' cannot be performed: there is no Celery task 'shop.gone'")
