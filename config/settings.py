@@ -94,6 +94,7 @@ try:
             "BEAT_HEALTH_FILE": env.str("BEAT_HEALTH_FILE", ""),
             "CALLABLE_MODULES": env.list("CALLABLE_MODULES", []) or None,
             "KEPT_VARIABLES": env.list("KEPT_VARIABLES", []),
+            "DATA_DIR": DATA_DIR,
             "WORKSPACE_DIR": DATA_DIR / "workspaces",
         }
         PATIENCE = Patience(
@@ -185,7 +186,11 @@ STATIC_URL = "static/"
 STORAGES = {
     "default": {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {"location": DATA_DIR / "output", "file_permissions_mode": 0o600},
+        "OPTIONS": {
+            "location": DATA_DIR / "output",
+            "file_permissions_mode": 0o600,
+            "directory_permissions_mode": 0o700,
+        },
     },
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }

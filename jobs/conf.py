@@ -27,6 +27,8 @@ class Conf:
     lease: timedelta
     heartbeat: timedelta
     stop_grace: timedelta
+    data_dir: Path
+    """Nothing in it but the workspaces is for runs."""
     workspace_dir: Path
     task_events: bool
     prepared_statements: bool
@@ -47,14 +49,14 @@ def conf() -> Conf:
     engine = settings.DATABASES.get("default", {}).get("ENGINE", "")
     if "postgres" not in engine and "postgis" not in engine:
         raise ImproperlyConfigured(f"jobs needs PostgreSQL as the database 'default', not {engine or 'none'}.")
+    data_dir = Path(given.get("DATA_DIR") or Path(getattr(settings, "BASE_DIR", ".")) / ".jobsched").absolute()
     result = Conf(
         queues=tuple(given.get("QUEUES", ("default",))),
         lease=timedelta(seconds=given.get("LEASE_SECONDS", 30.0)),
         heartbeat=timedelta(seconds=given.get("HEARTBEAT_SECONDS", 10.0)),
         stop_grace=timedelta(seconds=given.get("STOP_GRACE_SECONDS", 15.0)),
-        workspace_dir=Path(
-            given.get("WORKSPACE_DIR") or Path(getattr(settings, "BASE_DIR", ".")) / ".jobsched" / "workspaces"
-        ),
+        data_dir=data_dir,
+        workspace_dir=Path(given.get("WORKSPACE_DIR") or data_dir / "workspaces").absolute(),
         task_events=given.get("TASK_EVENTS", True),
         prepared_statements=given.get("PREPARED_STATEMENTS", True),
         beat_health_file=Path(given["BEAT_HEALTH_FILE"]) if given.get("BEAT_HEALTH_FILE") else None,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 from typing import Any
 
 from celery import Task, shared_task
-from celery.signals import worker_init, worker_process_init
+from celery.signals import celeryd_init, worker_process_init, worker_ready
 from celery.worker.control import control_command
 from celery.worker.request import Request
 from kombu.asynchronous import get_event_loop
@@ -13,6 +15,8 @@ from kombu.asynchronous import get_event_loop
 from jobs import worker
 from jobs.conf import WORK_TASK
 from jobsched.hidden_settings import forget, hidden_in_slots
+
+logger = logging.getLogger(__name__)
 
 HELD_SECONDS = 30.0
 """RabbitMQ closes the channel of who keeps a message for longer than its `consumer_timeout`, for which nobody has
@@ -52,10 +56,28 @@ def work(self: HintTask, queue: str) -> None:
     running.work(queue, hostname=self.request.hostname or "slot")
 
 
-@worker_init.connect
-def _load(**_: Any) -> None:
-    """Have what performs runs in a worker's main process, so that its slots share that memory and need not load it."""
-    import jobs.services.running  # noqa: F401
+@celeryd_init.connect
+def _prepare(instance: Any, options: dict[str, Any], **_: Any) -> None:
+    """Have what performs runs in a worker's main process, so that its slots share that memory and need not load it.
+
+    Then give up the rights of root. This is before the worker writes a file or connects to anything.
+    """
+    from jobs.services import running
+
+    def log_as_slots_do() -> None:
+        instance.app.log.setup(options.get("loglevel"), None)
+
+    if running.give_up_privileges(prepare=log_as_slots_do):
+        worker_ready.connect(_refuse_to_restart)
+
+
+def _refuse_to_restart(**_: Any) -> None:
+    """Celery's answer to SIGHUP is to execute its program again, which would not be root any more."""
+    signal.signal(signal.SIGHUP, _cannot_restart)
+
+
+def _cannot_restart(*_: Any) -> None:
+    logger.error("a worker that was started as root cannot restart itself on SIGHUP: stop it, and start it again")
 
 
 @worker_process_init.connect

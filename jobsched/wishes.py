@@ -29,6 +29,15 @@ def file_beside(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.retry")
 
 
+def make_writable_by_all(file: Path) -> None:
+    """Make the empty file for a run that has another user. Its name is secret: nobody else can list its folder."""
+    descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        os.fchmod(descriptor, 0o622)
+    finally:
+        os.close(descriptor)
+
+
 def heeded(outcome: Outcome, file: Path) -> Outcome:
     """Return the outcome with what the work asked for, if it failed; remove the file."""
     wish = _taken(file)

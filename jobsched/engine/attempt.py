@@ -11,6 +11,8 @@ import select
 import socket
 import struct
 import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -69,8 +71,11 @@ class Attempt:
 
     # -- beginning and end ---------------------------------------------------------------------------------
 
-    def start(self, shim: socket.socket, folder: Path | None) -> None:
-        """Hand the work to the shim. Raises OSError when the shim is gone; may then be called again."""
+    def start(self, shim: socket.socket, folder: Path | None, *, give_folder: bool = False) -> None:
+        """Hand the work to the shim. Raises OSError when the shim is gone; may then be called again.
+
+        With `give_folder`, the shim makes the folder the run's user's own.
+        """
         self.close()
         self._shim = shim
         self._output, output = os.pipe()
@@ -79,7 +84,8 @@ class Attempt:
         self._run = Listener(ours)
         try:
             request = {"do": "run", "deadline": self._deadline, "workspace": str(folder) if folder else None}
-            messages.send(shim, request, (output, theirs.fileno()))
+            with _opened(folder if give_folder else None) as given:
+                messages.send(shim, request, (output, theirs.fileno(), *given))
         finally:
             os.close(output)
             theirs.close()
@@ -127,6 +133,8 @@ class Attempt:
     def report_of_shim_death(self) -> Report:
         """Report an attempt whose shim is gone, once its processes are gone too."""
         self._take_the_rest()
+        if self._was_not_started:
+            return self._report(Outcome(verdict=Verdict.HANDED_BACK, reason=reasons.NOT_STARTED_IN_TIME))
         return self._report(Outcome(verdict=Verdict.LOST, reason=self._lost or reasons.SHIM_DIED))
 
     # -- hearing -------------------------------------------------------------------------------------------
@@ -294,7 +302,7 @@ class Attempt:
     def _judge(self, end: dict[str, Any]) -> Outcome:
         if "not_started" in end:
             raise Unavailable(f"no process could be started for the run: {end['not_started']}")
-        if "lease_ended" in end or (self._told is not None and self._told.verdict is Verdict.HANDED_BACK):
+        if "lease_ended" in end or self._was_not_started:
             return Outcome(verdict=Verdict.HANDED_BACK, reason=reasons.NOT_STARTED_IN_TIME)
         if self._lost or end["lease_ran_out"]:
             return Outcome(verdict=Verdict.LOST, reason=self._lost or reasons.LEASE_RAN_OUT)
@@ -308,6 +316,11 @@ class Attempt:
         reason = reasons.how_ended(why, killed_after_seconds=grace)
         return replace(seen, verdict=self._ending, reason=reason)
 
+    @property
+    def _was_not_started(self) -> bool:
+        """The run's process found that the lease had ended before it started the work."""
+        return self._told is not None and self._told.verdict is Verdict.HANDED_BACK
+
     def _report(self, outcome: Outcome) -> Report:
         self._sections.close(outcome.verdict)
         return Report(
@@ -318,3 +331,15 @@ class Attempt:
             killed=(self._end or {}).get("killed", 0),
             processes=tuple(Ended(**told) for told in (self._end or {}).get("processes", ())),
         )
+
+
+@contextmanager
+def _opened(folder: Path | None) -> Iterator[tuple[int, ...]]:
+    if folder is None:
+        yield ()
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield (descriptor,)
+    finally:
+        os.close(descriptor)

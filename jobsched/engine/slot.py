@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,8 @@ from jobsched.engine.memory import MemoryKills
 from jobsched.engine.watch import Watch
 from jobsched.engine.workspaces import Workspaces
 from jobsched.hidden_settings import HiddenSettings
-from jobsched.shim.launch import Handle, launch
+from jobsched.shim.launch import Forking, Handle, Starter, launch
+from jobsched.shim.launcher import Launcher
 
 _log: Final = logging.getLogger(__name__)
 
@@ -36,6 +37,10 @@ class Slot:
     project's own code, to forget connections it shares with this process. `hidden` says which environment variables
     each run's process removes from itself before anything else. Modules that many runs need are best
     imported before the first `perform`, since that forks the shim which every run is forked from.
+
+    `covered` are folders and files that runs must not open; they are covered where a mount namespace can be had. With
+    a `launcher`, it forks the shims, with its own `after_fork` and `hidden`, and each slot's runs have a user of their
+    own.
     """
 
     def __init__(
@@ -44,11 +49,17 @@ class Slot:
         workspace_dir: Path,
         after_fork: Callable[[], None] = _nothing,
         hidden: HiddenSettings | None = None,
+        covered: Sequence[Path] = (),
+        launcher: Launcher | None = None,
     ) -> None:
-        self._workspaces = Workspaces(workspace_dir)
-        self._work = partial(perform, after_fork=after_fork, hidden=hidden or HiddenSettings())
+        work = partial(perform, after_fork=after_fork, hidden=hidden or HiddenSettings())
+        self._starter: Starter = launcher or Forking(work)
+        self._workspaces = Workspaces(workspace_dir, job_users=self._starter.job_users)
+        self._covered = tuple(map(str, covered))
         self._shim: Handle | None = None
         self._memory = MemoryKills.of_this_process()
+        self._shown: str | None = None
+        """The folder that the present shim was started with."""
 
     def __enter__(self) -> Self:
         return self
@@ -70,8 +81,9 @@ class Slot:
         """
         if self._shim is None:
             registry.preload()
+            self._shown = self._folder_for_runs()
             try:
-                self._shim = launch(self._work)
+                self._shim = launch(self._starter, folder=self._shown, covered=self._covered)
             except OSError as error:  # no process, or no descriptor, is to be had
                 raise Unavailable(f"no process can be started for runs here: {error.strerror}") from error
         return self._shim
@@ -106,21 +118,30 @@ class Slot:
             if folder is not None:
                 self._workspaces.tidy()
 
+    def _folder_for_runs(self) -> str | None:
+        """Return the slot's folder, or None while there is no room for one: callables need none."""
+        try:
+            return str(self._workspaces.own)
+        except Unavailable:
+            return None
+
     def close(self) -> None:
         """End the shim and all that it holds. May be called twice."""
         self._end_shim()
         self._workspaces.close()
 
     def _start(self, attempt: Attempt, folder: Path | None) -> None:
+        if folder is not None and self._shown is None:  # the shim would not see it
+            self._end_shim()
         if self._shim is not None:
             try:
-                attempt.start(self._shim.sock, folder)
+                attempt.start(self._shim.sock, folder, give_folder=self._starter.job_users)
                 return
             except OSError:
                 _log.warning("the shim of this worker slot had ended; starting another")
                 self._end_shim()
         try:
-            attempt.start(self.warm().sock, folder)
+            attempt.start(self.warm().sock, folder, give_folder=self._starter.job_users)
         except OSError as error:
             raise ShimDied from error
 

@@ -44,9 +44,19 @@ def holds(*wanted: Capability) -> bool:
 def drop_all() -> None:
     """Empty every capability set of the calling thread, and set no_new_privs so that no program restores one."""
     empty_bounding_set()
-    libc.clear_ambient_capabilities()
-    libc.call("capset", ctypes.byref(_Header(_VERSION_3, 0)), (_Word * _WORDS)())
+    keep_only()
     libc.set_no_new_privileges()
+
+
+def keep_only(*kept: Capability) -> None:
+    """Give up all capabilities but `kept`, as far as the calling thread has them."""
+    libc.clear_ambient_capabilities()
+    words = (_Word * _WORDS)()
+    for number in kept:
+        if holds(number):
+            words[number // 32].effective |= 1 << number % 32
+            words[number // 32].permitted |= 1 << number % 32
+    libc.call("capset", ctypes.byref(_Header(_VERSION_3, 0)), words)
 
 
 def empty_bounding_set() -> None:

@@ -12,28 +12,26 @@ from pathlib import Path
 from typing import NoReturn
 
 from jobsched.domain.outcomes import Outcome
-from jobsched.shim import libc
+from jobsched.shim import capabilities, libc
 from jobsched.shim.control import Control
 from jobsched.shim.lease import Lease
+from jobsched.shim.users import NO_HOME, SlotUsers, become
 
 Work = Callable[[Control, Path | None, Lease], Outcome]
 """What a run's process does: receive the assignment from the slot, perform it in the given folder while the lease
 allows its start, and return the outcome."""
 
 
-class Terminal:
-    """Standard output and error for a run. Made once in the shim, because making streams costs time."""
+class Entry:
+    """How a run's process leaves its shim. Made once in the shim, because making streams costs time."""
 
-    def __init__(self, *, mine: tuple[int, ...], tie_to_parent: bool) -> None:
+    def __init__(self, *, mine: tuple[int, ...], users: SlotUsers | None) -> None:
         self._mine = mine
-        self._tie = tie_to_parent
+        self._users = users
         self._out, self._err = _stream(1), _stream(2)
 
-    def attach(self, output: int) -> None:
-        """Make `output` the standard output and error of this process, in a session of its own."""
-        if self._tie:
-            libc.die_with_parent(signal.SIGKILL)
-            signal.set_wakeup_fd(-1)
+    def leave_shim(self, output: int, folder: str | None) -> None:
+        """Take `output` as standard output and error, a session of its own, and the user of runs: without any right."""
         os.setsid()
         os.dup2(output, 1)
         os.dup2(output, 2)
@@ -41,6 +39,13 @@ class Terminal:
         for number in self._mine:
             os.close(number)
         sys.stdout, sys.stderr = self._out, self._err
+        if self._users is None:
+            capabilities.drop_all()
+        else:
+            become(self._users.job)
+            _describe_user(folder)
+        libc.die_with_parent(signal.SIGKILL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def flush(self) -> None:
         for stream in (sys.stdout, sys.stderr):
@@ -55,22 +60,29 @@ def _stream(number: int) -> io.TextIOWrapper:
     return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", errors="backslashreplace", line_buffering=True)
 
 
-def live(terminal: Terminal, output: int, control: int, folder: str | None, work: Work, lease: Lease) -> NoReturn:
+def _describe_user(folder: str | None) -> None:
+    """The user of runs is in no list of accounts; its home is the run's folder."""
+    os.environ["HOME"] = folder or NO_HOME
+    for name in ("USER", "LOGNAME"):
+        os.environ.pop(name, None)
+
+
+def live(entry: Entry, output: int, control: int, folder: str | None, work: Work, lease: Lease) -> NoReturn:
     """Do the work, tell its outcome over `control`, and exit."""
     code = 1
     try:
-        terminal.attach(output)
+        entry.leave_shim(output, folder)
         talk = Control(control)
         me = os.getpid()
         outcome = work(talk, Path(folder) if folder else None, lease)
-        terminal.flush()
+        entry.flush()
         # A copy that the work forked and let return to here has nothing to say.
         if os.getpid() == me:
             talk.tell(outcome)
             code = 0
     except BaseException:
         traceback.print_exc()
-        terminal.flush()
+        entry.flush()
     finally:
         # No exit handlers: those of the slot's program were inherited, and they belong to the slot.
         os._exit(code)

@@ -21,8 +21,16 @@ class Isolation(StrEnum):
     """No namespace: orphans are adopted and found by walking /proc."""
 
 
-def candidates(wanted: str) -> tuple[Isolation, ...]:
-    """Return what to try, in order, for a value of JOBSCHED_ISOLATION."""
+def candidates(wanted: str, *, job_users: bool = False) -> tuple[Isolation, ...]:
+    """Return what to try, in order, for a value of JOBSCHED_ISOLATION. Raises `InvalidInput` for an unknown one.
+
+    With `job_users`, runs have users of their own, which a new user namespace does not have.
+    """
+    known = _candidates(wanted)
+    return tuple(one for one in known if not (job_users and one is Isolation.USER_NAMESPACE))
+
+
+def _candidates(wanted: str) -> tuple[Isolation, ...]:
     match wanted:
         case "auto" | "":
             return (Isolation.NAMESPACE, Isolation.USER_NAMESPACE, Isolation.SUBREAPER)

@@ -9,49 +9,100 @@ import signal
 import socket
 import traceback
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from jobsched.domain.errors import Unavailable
 from jobsched.shim import libc, messages
 from jobsched.shim.child import Work
-from jobsched.shim.descriptors import neutralise
-from jobsched.shim.isolation import Isolation, candidates, enter
-from jobsched.shim.server import Shim
-from jobsched.shim.tree import NamespaceTree, SubreaperTree, Tree
+from jobsched.shim.guard import Order, guard
+from jobsched.shim.isolation import Isolation, candidates
 
 _log: Final = logging.getLogger(__name__)
 _START_SECONDS: Final = 30.0
 _EXIT_SECONDS: Final = 5.0
+_RELEASE_SECONDS: Final = 10.0
 _logged: set[Isolation] = set()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+class Starter(Protocol):
+    """Starts a guard, and with it a shim."""
+
+    job_users: bool
+    """Runs get a user of their own."""
+
+    def start(self, order: Order) -> None:
+        """Have a guard started for the order. Raises `Unavailable` when nobody is there to do so, or OSError."""
+
+    def forget(self) -> None:
+        """The guard that was started last has no shim, and ends."""
+
+
+class Forking:
+    """Forks guards from the slot itself: they, and all runs, have its user."""
+
+    job_users = False
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._guard = -1
+
+    def start(self, order: Order) -> None:
+        """Fork a guard."""
+        self._guard = os.fork()
+        if self._guard == 0:
+            try:
+                guard(order, self._work, None)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(1)
+
+    def forget(self) -> None:
+        """End and reap a guard without a shim."""
+        _kill(self._guard)
+        _reap(self._guard)
+
+
 class Handle:
     """A running shim, as its slot sees it. `pid` is the shim's, `guard` that of the process above it."""
 
-    sock: socket.socket
-    pid: int
-    guard: int
-    isolation: Isolation
+    def __init__(self, sock: socket.socket, release: int, isolation: Isolation, *, pid: int, guard: int) -> None:
+        self.sock = sock
+        self.isolation = isolation
+        self.pid = pid
+        self.guard = guard
+        self._release = release
+        self._ended = os.pidfd_open(guard)
 
     def end(self) -> None:
-        """Let the shim kill what is left and exit; kill it when that takes too long."""
+        """Let the shim kill what is left and exit. If it does not, its guard kills it; both are gone afterwards."""
         self.sock.close()
-        if not _ended_within(self.guard, _EXIT_SECONDS):
-            for pid in (self.pid, self.guard):
-                _kill(pid)
+        if not self._guard_ended_within(_EXIT_SECONDS):
+            os.write(self._release, b".")
+            if not self._guard_ended_within(_RELEASE_SECONDS):
+                for pid in (self.pid, self.guard):
+                    _kill(pid)
+        os.close(self._release)
+        os.close(self._ended)
         _reap(self.guard)
 
+    def _guard_ended_within(self, seconds: float) -> bool:
+        poller = select.poll()
+        poller.register(self._ended, select.POLLIN)
+        return bool(poller.poll(seconds * 1000))
 
-def launch(work: Work) -> Handle:
-    """Fork a shim in the best isolation that JOBSCHED_ISOLATION and this machine allow.
 
+def launch(starter: Starter, *, folder: str | None, covered: tuple[str, ...] = ()) -> Handle:
+    """Have a shim started in the best isolation that JOBSCHED_ISOLATION and this machine allow.
+
+    `folder` is the slot's, in which its runs have theirs; `covered` is covered where a mount namespace can be had.
     Raises `Unavailable` when none works, `InvalidInput` for an unknown value.
     """
+    libc.set_dumpable(False)
     problem = ""
-    for isolation in candidates(os.environ.get("JOBSCHED_ISOLATION", "auto")):
+    for isolation in candidates(os.environ.get("JOBSCHED_ISOLATION", "auto"), job_users=starter.job_users):
         try:
-            handle = _launch(isolation, work)
+            handle = _launch(starter, isolation, folder, covered)
         except Unavailable as error:
             problem = str(error)
             continue
@@ -62,99 +113,59 @@ def launch(work: Work) -> Handle:
     raise Unavailable(f"no process can be started for runs here: {problem}; try JOBSCHED_ISOLATION=subreaper")
 
 
-def _launch(isolation: Isolation, work: Work) -> Handle:
-    libc.set_dumpable(False)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Hello:
+    pid: int
+    guard: int
+
+
+def _launch(starter: Starter, isolation: Isolation, folder: str | None, covered: tuple[str, ...]) -> Handle:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    slot = os.getpid()
-    guard = os.fork()
-    if guard == 0:
-        try:
-            _guard(isolation, slot, theirs, work)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(1)
-    theirs.close()
-    ours.settimeout(_START_SECONDS)
+    heard, release = os.pipe2(os.O_CLOEXEC)
+    slot = os.pidfd_open(os.getpid())
     try:
-        received = messages.receive(ours)
+        order = Order(isolation=isolation, sock=theirs, slot=slot, release=heard, folder=folder, covered=covered)
+        starter.start(order)
+        theirs.close()
+        try:
+            hello = _hello(ours, isolation)
+        except Unavailable:
+            starter.forget()
+            raise
+        ours.setblocking(False)
+        return Handle(ours, release, isolation, pid=hello.pid, guard=hello.guard)
+    except BaseException:
+        ours.close()
+        os.close(release)
+        raise
+    finally:
+        theirs.close()
+        os.close(heard)
+        os.close(slot)
+
+
+def _hello(sock: socket.socket, isolation: Isolation) -> _Hello:
+    """Wait for the first packet of a guard. Raises `Unavailable` when it could not start a shim."""
+    sock.settimeout(_START_SECONDS)
+    try:
+        received = messages.receive(sock)
     except TimeoutError:
         received = None
-    hello = received[0] if received else {}
-    if "pid" not in hello:
-        ours.close()
-        _kill(guard)
-        _reap(guard)
-        raise Unavailable(hello.get("failed", f"the guard process for {isolation} ended at once"))
-    ours.setblocking(False)
-    return Handle(sock=ours, pid=hello["pid"], guard=guard, isolation=isolation)
-
-
-def _guard(isolation: Isolation, slot: int, sock: socket.socket, work: Work) -> None:
-    """Enter the isolation, fork the shim into it, and outlive it to clear up what it may leave."""
-    os.setsid()
-    in_namespace = isolation is not Isolation.SUBREAPER
-    # Killing PID 1 ends its whole namespace. A subreaper has to do that work itself, so it is only told.
-    on_death = signal.SIGKILL if in_namespace else signal.SIGTERM
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    try:
-        enter(isolation)
-        libc.die_with_parent(on_death)
-        if os.getppid() != slot:
-            return
-        shim = os.fork()
-    except OSError as error:
-        messages.send(sock, {"failed": f"{isolation} is not allowed here ({error})"})
-        return
-    if shim == 0:
-        _become_shim(sock, work, on_death, in_namespace=in_namespace)
-        return
-    messages.send(sock, {"pid": shim})
-    sock.close()
-    neutralise(())
-    os.waitpid(shim, 0)
-    if not in_namespace:
-        SubreaperTree().kill_all(lambda _pid, _status: None)
-
-
-def _become_shim(sock: socket.socket, work: Work, on_death: signal.Signals, *, in_namespace: bool) -> None:
-    tree: Tree
-    if in_namespace:
-        tree = NamespaceTree()
-        try:
-            libc.mount_own_proc()
-        except OSError as error:
-            # Containers with a masked /proc forbid it. The run then sees other processes but cannot touch them.
-            _log.debug("no /proc of its own for the runs: %s", error)
-    else:
-        tree = SubreaperTree()
-        libc.become_subreaper()
-    libc.die_with_parent(on_death)
-    Shim(sock, tree, work, tie=not in_namespace).serve()
-
-
-def _ended_within(pid: int, seconds: float) -> bool:
-    try:
-        watched = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        poller = select.poll()
-        poller.register(watched, select.POLLIN)
-        return bool(poller.poll(seconds * 1000))
-    finally:
-        os.close(watched)
+    message = received[0] if received else {}
+    if "pid" not in message:
+        raise Unavailable(message.get("failed", f"the guard process for {isolation} ended at once"))
+    return _Hello(pid=message["pid"], guard=message["guard"])
 
 
 def _kill(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         return
 
 
 def _reap(pid: int) -> None:
     try:
         os.waitpid(pid, 0)
-    except ChildProcessError:  # somebody ignores SIGCHLD here, so the kernel has reaped it
+    except ChildProcessError:  # the launcher's child, or reaped by the kernel because somebody ignores SIGCHLD here
         return

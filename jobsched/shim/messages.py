@@ -8,7 +8,7 @@ import socket
 from typing import Any, Final
 
 PACKET_BYTES: Final = 65536
-_ROOM: Final = socket.CMSG_SPACE(2 * array.array("i").itemsize)
+_ROOM: Final = socket.CMSG_SPACE(3 * array.array("i").itemsize)
 
 
 def send(sock: socket.socket, message: dict[str, Any], descriptors: tuple[int, ...] = ()) -> None:

@@ -10,12 +10,14 @@ import socket
 from collections.abc import Iterator
 from typing import Final
 
-from jobsched.shim import hugepages, messages, workspace
-from jobsched.shim.child import Terminal, Work, live
+from jobsched.shim import clearing, hugepages, messages, workspace
+from jobsched.shim.alarm import Alarm
+from jobsched.shim.child import Entry, Work, live
 from jobsched.shim.descriptors import neutralise
 from jobsched.shim.lease import Lease, LeaseEnded, lease_clock
 from jobsched.shim.receipts import Receipts
 from jobsched.shim.tree import Tree, reap_ended
+from jobsched.shim.users import SlotUsers, User
 
 _REAP_SECONDS: Final = 1.0
 """How often orphans that have ended are cleared away while a run goes on."""
@@ -49,11 +51,15 @@ class _Run:
 class Shim:
     """Serves its slot until the slot closes the socket or dies; then kills what is left and returns."""
 
-    def __init__(self, sock: socket.socket, tree: Tree, work: Work, *, tie: bool) -> None:
+    def __init__(
+        self, sock: socket.socket, tree: Tree, work: Work, *, guard_gone: int, alarm: Alarm, users: SlotUsers | None
+    ) -> None:
         self._sock = sock
         self._tree = tree
         self._work = work
-        self._tie = tie
+        self._guard_gone = guard_gone
+        self._alarm = alarm
+        self._users = users
         self._lease = Lease()
         self._run: _Run | None = None
         self._over = False
@@ -66,7 +72,7 @@ class Shim:
             ready = {number for number, _ in self._poller.poll(self._milliseconds_left())}
             if not ready and self._run is None:
                 self._tidy()
-            if self._sock.fileno() in ready and not self._obey():
+            if self._guard_gone in ready or (self._sock.fileno() in ready and not self._obey()):
                 break
             self._look_after_run()
         if self._run is not None:
@@ -74,18 +80,16 @@ class Shim:
 
     def _prepare(self) -> None:
         _forget_signals()
-        woken, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        mine = (self._sock.fileno(), woken, waker)
+        # A service manager's stop reaches every process. The slot decides what it means for the run. Blocked and not
+        # ignored, so that a run's process finds what it is sent before it can handle it.
+        signal.pthread_sigmask(signal.SIG_SETMASK, (signal.SIGTERM,))
+        mine = (self._sock.fileno(), self._guard_gone, self._alarm.descriptor)
         neutralise(mine)
-        # In a namespace nobody but the kernel's SIGKILL may end us: SIGTERM stays without effect there.
-        if self._tie:
-            signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-            signal.signal(signal.SIGTERM, self._stop)
         self._sock.setblocking(False)
-        self._terminal = Terminal(mine=mine, tie_to_parent=self._tie)
+        self._entry = Entry(mine=mine, users=self._users)
         self._poller = select.poll()
         self._poller.register(self._sock, select.POLLIN)
-        self._poller.register(woken, select.POLLIN)
+        self._poller.register(self._guard_gone, select.POLLIN)
         # What exists now is shared with every run; a collection in a run must not copy it page by page.
         gc.collect()
         gc.freeze()
@@ -94,9 +98,6 @@ class Shim:
         """Use a moment in which no run is there, a little at a time: the next one must not wait."""
         if self._tidying is not None and next(self._tidying, self) is self:
             self._tidying = None
-
-    def _stop(self, *_signal: object) -> None:
-        self._over = True
 
     def _milliseconds_left(self) -> float | None:
         if self._run is None:
@@ -120,6 +121,7 @@ class Shim:
                 case "renew" if self._run is not None:
                     self._run.deadline = message["deadline"]
                     self._lease.end_at(message["deadline"])
+                    self._alarm.set(message["deadline"])
                 case "term" if self._run is not None:
                     self._run.receipts.note(asked_to_end=True)
                     self._tree.signal_all(signal.SIGTERM)
@@ -127,11 +129,14 @@ class Shim:
                     self._end(self._run)
                     self._report(self._run)
 
-    def _start(self, deadline: float, folder: str | None, output: int, control: int) -> None:
+    def _start(self, deadline: float, folder: str | None, output: int, control: int, opened: int | None = None) -> None:
+        """Fork the run's process. `opened` is the run's folder when it is to be given to the user of runs."""
         pid = -1
-        held = _held(folder)
+        held = _held(folder) if opened is None else opened
         self._lease.end_at(deadline)
         try:
+            if self._users is not None:
+                _give((output,) if held is None else (output, held), self._users.job)
             # The slot may have been frozen since its claim, and this process before it read the request.
             self._lease.check()
             pid = os.fork()
@@ -148,7 +153,8 @@ class Shim:
         if pid == 0:
             if held is not None:
                 os.close(held)
-            live(self._terminal, output, control, folder, self._work, self._lease)
+            live(self._entry, output, control, folder, self._work, self._lease)
+        self._alarm.set(deadline)
         if self._unused:  # one that is never used is left small: slots with trusted callables only have such
             self._unused = False
             self._tidying = hugepages.gathering()
@@ -157,9 +163,9 @@ class Shim:
 
     def _refuse(self, answer: dict[str, object], folder: str | None, held: int | None) -> None:
         """Report that no process was started for the run."""
-        self._tell(answer)
         if folder is not None:
-            workspace.remove(folder, held=held)
+            clearing.remove_run(folder, self._users, held=held)
+        self._tell(answer)
 
     def _look_after_run(self) -> None:
         run = self._run
@@ -175,10 +181,11 @@ class Shim:
         if some_live:
             run.receipts.note()
         self._tree.kill_all(run.seen_killed)
+        self._alarm.clear()
         if run.folder is not None:
             # A big folder takes its time; the slot shall know that this is no failure to kill.
             self._tell({"dead": True})
-            workspace.remove(run.folder, held=run.held)
+            clearing.remove_run(run.folder, self._users, held=run.held)
 
     def _report(self, run: _Run, *, lease_ran_out: bool = False) -> None:
         self._run = None
@@ -199,6 +206,12 @@ def _held(folder: str | None) -> int | None:
         return None if folder is None else workspace.hold(folder)
     except OSError:  # no descriptor is left, or the folder is gone: it is then removed by its name
         return None
+
+
+def _give(descriptors: tuple[int, ...], user: User) -> None:
+    """Let a run open its output again, as /dev/stderr, and use its folder."""
+    for number in descriptors:
+        os.fchown(number, user.uid, user.gid)
 
 
 def _forget_signals() -> None:

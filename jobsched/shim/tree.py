@@ -9,6 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from jobsched.shim.killing import kill_processes_of
+from jobsched.shim.users import User
+
 Seen = Callable[[int, int], None]
 """Told the pid and the wait status of each process that is reaped."""
 
@@ -44,13 +47,21 @@ class NamespaceTree:
 
 
 class SubreaperTree:
-    """For a child subreaper: orphans become our children, so the end is reached when we have none."""
+    """For a child subreaper: orphans become our children, so the end is reached when we have none.
+
+    `job` is the user of all these processes, when nobody else has it: the kernel then kills them in one step.
+    """
+
+    def __init__(self, job: User | None = None) -> None:
+        self._job = job
 
     def signal_all(self, number: int) -> None:
         for pid in descendants(os.getpid()):
             _send(pid, number)
 
     def kill_all(self, seen: Seen) -> None:
+        if self._job is not None and reap_ended(seen):
+            kill_processes_of(self._job)
         while reap_ended(seen):
             for pid in _stopped_descendants():
                 _send(pid, signal.SIGKILL)

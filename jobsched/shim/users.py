@@ -85,11 +85,27 @@ def job_uids(environ: Mapping[str, str]) -> range:
     return uids
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SlotUsers:
+    """The users of one slot: of its own process, and of its runs."""
+
+    service: User
+    job: User
+
+
 def drop_to(user: User) -> None:
+    """Become `user` for good, as `become` does; HOME, USER and LOGNAME in the environment then describe this user."""
+    become(user)
+    for name in _OF_A_USER:
+        os.environ.pop(name, None)
+    os.environ.update(described(user, {}))
+
+
+def become(user: User) -> None:
     """Become `user` for good: no other groups, no capability, no way to gain one, and closed to other processes.
 
-    HOME, USER and LOGNAME in the environment then describe this user. The kernel forgets the parent death signal of
-    a process that changes its user. Raises OSError when this process cannot change its user.
+    The kernel forgets the parent death signal of a process that changes its user. Raises OSError when this process
+    cannot change its user.
     """
     capabilities.empty_bounding_set()
     os.setgroups([])
@@ -97,9 +113,6 @@ def drop_to(user: User) -> None:
     os.setresuid(user.uid, user.uid, user.uid)
     capabilities.drop_all()
     libc.set_dumpable(False)
-    for name in _OF_A_USER:
-        os.environ.pop(name, None)
-    os.environ.update(described(user, {}))
 
 
 @contextmanager
@@ -109,6 +122,7 @@ def acting_as(user: User) -> Iterator[None]:
     For a process with a single thread that has no supplementary groups.
     """
     uid, gid = os.geteuid(), os.getegid()
+    death_signal = libc.parent_death_signal()
     os.setegid(user.gid)
     try:
         os.seteuid(user.uid)
@@ -116,8 +130,9 @@ def acting_as(user: User) -> Iterator[None]:
     finally:
         os.seteuid(uid)
         os.setegid(gid)
-        # A change of the effective user sets this back to what the kernel thinks right.
+        # The kernel sets both back when the effective user changes.
         libc.set_dumpable(False)
+        libc.die_with_parent(death_signal)
 
 
 def described(user: User, environ: Mapping[str, str]) -> dict[str, str]:

@@ -119,9 +119,9 @@ def test_a_slot_has_made_itself_ready_before_its_first_lease_begins(
     [run] = request_runs("tests.sample_callables:add")
     found = []
 
-    def note(work: Any) -> Any:
+    def note(starter: Any, **details: Any) -> Any:
         found.extend(states([run]))
-        return launch(work)
+        return launch(starter, **details)
 
     monkeypatch.setattr("jobsched.engine.slot.launch", note)
 
@@ -134,7 +134,7 @@ def test_a_slot_has_made_itself_ready_before_its_first_lease_begins(
 def test_a_slot_that_can_start_no_process_leaves_its_runs_to_others(
     request_runs: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: Any) -> None:
+    def refuse(_: Any, **_details: Any) -> None:
         raise Unavailable("no process can be started for runs here")
 
     [run] = request_runs("tests.sample_callables:add", on_lost="fail")

@@ -1,5 +1,6 @@
 """Perform runs: claim, perform, decide, record — and claim the next in the same commit."""
 
+from jobs.services.running.privileges import give_up as give_up_privileges
 from jobs.services.running.turn import work
 
-__all__ = ["work"]
+__all__ = ["give_up_privileges", "work"]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
+from pathlib import Path
 from uuid import uuid4
 
 from django.db import close_old_connections, connections
@@ -26,6 +27,8 @@ from jobsched.domain.errors import InvalidInput, Unavailable
 from jobsched.domain.outcomes import Assignment
 from jobsched.engine import Slot
 from jobsched.hidden_settings import HiddenSettings
+from jobsched.secretfiles import OF_AN_INSTALLATION, SUFFIX
+from jobsched.shim.launcher import Launcher
 from jobsched.shim.lease import lease_clock
 
 logger = logging.getLogger(__name__)
@@ -35,6 +38,38 @@ DOUBT_SECONDS = 600.0
 database may last minutes."""
 DOUBT_PAUSE_SECONDS = 2.0
 """How long it waits at most before it asks again. After an outage beat leaves time for that before it judges leases."""
+
+
+_launcher: Launcher | None = None
+_covered: tuple[Path, ...] = ()
+
+
+def use_launcher(launcher: Launcher) -> None:
+    """Let the slots that are forked from this process have their shims started by `launcher`."""
+    global _launcher
+    _launcher = launcher
+
+
+def cover_private_files() -> None:
+    """Let slots cover the data folder and the files with the installation's secrets, where their runs could open them.
+
+    To be called before the slots are forked: they remove the variables that name the files.
+    """
+    global _covered
+    files = (os.environ.get(name + SUFFIX) for name in OF_AN_INSTALLATION)
+    _covered = (conf().data_dir, *(Path(file).absolute() for file in files if file))
+
+
+def hidden_settings() -> HiddenSettings:
+    """Return which environment variables a run must not see."""
+    return HiddenSettings(secrets=installation_secrets(), kept=conf().kept_variables)
+
+
+def forget_shared() -> None:
+    """In a run's process: forget Django's connections without a word on their sockets, and what slots share."""
+    board.close()
+    for connection in connections.all(initialized_only=True):
+        connection.connection = None
 
 
 class SlotProcess:
@@ -51,15 +86,18 @@ class SlotProcess:
     @cached_property
     def engine(self) -> Slot:
         """The supervisor of child processes, made when the first run needs one."""
-        hidden = HiddenSettings(secrets=installation_secrets(), kept=conf().kept_variables)
-        return Slot(workspace_dir=conf().workspace_dir, after_fork=self._after_fork, hidden=hidden)
+        return Slot(
+            workspace_dir=conf().workspace_dir,
+            after_fork=self._after_fork,
+            hidden=hidden_settings(),
+            covered=_covered,
+            launcher=_launcher,
+        )
 
     def _after_fork(self) -> None:
         """In a run's child: forget the slot's connections without a word on their sockets, and what slots share."""
         self.session.forget()
-        board.close()
-        for connection in connections.all(initialized_only=True):
-            connection.connection = None
+        forget_shared()
 
     def warm(self) -> None:
         """Make all ready that the first run needs, before a lease begins to count. Without it, that run does so."""
