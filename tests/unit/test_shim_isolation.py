@@ -21,7 +21,8 @@ from jobsched.shim.isolation import Isolation, candidates
 from jobsched.shim.lease import lease_clock
 from tests.engine_kit import LEASE_SECONDS, ScriptedWatch, alive, call, marker, shell
 
-NOBODY = 65534
+NOBODY = 60700
+"""A user that has no process: servers of other tests may run as the account `nobody`."""
 
 
 @pytest.fixture
