@@ -1,0 +1,282 @@
+"""Runs of a worker that was root: a user for each slot, no right, and nothing of other processes within reach."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobsched.domain.errors import Unavailable
+from jobsched.domain.outcomes import Assignment, Report, Verdict
+from jobsched.engine import Slot, folders, launching
+from jobsched.hidden_settings import HiddenSettings
+from jobsched.shim import capabilities, job_users, users
+from jobsched.shim.capabilities import Capability
+from jobsched.shim.guard import JobUsers
+from jobsched.shim.launcher import Launcher
+from jobsched.shim.lease import lease_clock
+from jobsched.shim.users import User
+from tests.engine_kit import LEASE_SECONDS, ScriptedWatch, alive, marker, shell
+from tests.processes import wait_for
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+SERVICE = User(60701, 60701)
+UIDS = range(60710, 60720)
+OF_A_CONTAINER = (Capability.SETUID, Capability.SETGID, Capability.CHOWN, Capability.KILL)
+
+InWorker = Callable[[Callable[["Worker"], Any]], Any]
+_fork = multiprocessing.get_context("fork")
+
+
+class Worker:
+    """A process that was root, has a launcher, and is the service user now."""
+
+    def __init__(self, data: Path, launcher: Launcher) -> None:
+        self.data = data
+        self._launcher = launcher
+
+    def slot(self) -> Slot:
+        return Slot(workspace_dir=self.data / "workspaces", covered=[self.data], launcher=self._launcher)
+
+
+def perform(slot: Slot, work: Assignment, **watching: Any) -> Report:
+    return slot.perform(work, ScriptedWatch(**watching), deadline=lease_clock() + LEASE_SECONDS)
+
+
+def output(slot: Slot, command: str) -> str:
+    return perform(slot, shell(command)).output.decode()
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """A data folder in a place that everybody may enter; pytest's own are for root only."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name) / "data"
+
+
+@pytest.fixture(params=["namespace", "subreaper", "subreaper with the rights of a container's root"])
+def in_worker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, data: Path) -> Iterator[InWorker]:
+    """Call a function in a worker, and return what it returns."""
+    monkeypatch.setenv("JOBSCHED_ISOLATION", request.param.split()[0])
+    started = []
+
+    def call(work: Callable[[Worker], Any]) -> Any:
+        ours, theirs = _fork.Pipe()
+        process = _fork.Process(target=_be_worker, args=(data, "container" in request.param, work, theirs))
+        process.start()
+        started.append(process)
+        theirs.close()
+        return ours.recv()
+
+    yield call
+    for process in started:
+        process.join(20)
+        process.kill()
+
+
+def _be_worker(data: Path, in_container: bool, work: Callable[[Worker], Any], answer: Any) -> None:
+    if in_container:
+        capabilities.keep_only(*OF_A_CONTAINER)
+    os.setgroups([])
+    folders.prepare(data, data / "workspaces", [data / "output"], SERVICE)
+    launcher = launching.launcher(
+        JobUsers(service=SERVICE, uids=UIDS),
+        workspace_dir=data / "workspaces",
+        after_fork=lambda: None,
+        hidden=HiddenSettings(),
+        prepare=lambda: None,
+    )
+    users.drop_to(SERVICE)
+    answer.send(work(Worker(data, launcher)))
+
+
+def test_a_run_has_the_user_of_its_slot_and_no_right(in_worker: InWorker) -> None:
+    def work(worker: Worker) -> list[str]:
+        with worker.slot() as slot:
+            return output(slot, "id -u; id -G; grep -E 'Cap|NoNew' /proc/self/status").split()
+
+    uid, groups, *facts = in_worker(work)
+    assert int(uid) in UIDS and groups == uid
+    status = dict(zip(facts[::2], facts[1::2], strict=True))
+    assert status.pop("NoNewPrivs:") == "1"
+    assert {int(status[f"Cap{name}:"], 16) for name in ("Inh", "Prm", "Eff", "Amb")} == {0}
+
+
+def test_each_slot_has_another_user(in_worker: InWorker) -> None:
+    def work(worker: Worker) -> list[str]:
+        with worker.slot() as one, worker.slot() as two:
+            return [output(slot, "id -u") for slot in (one, two, one)]
+
+    first, second, again = in_worker(work)
+    assert first == again != second
+
+
+def test_a_run_works_in_its_own_folder_and_may_open_its_output_again(in_worker: InWorker) -> None:
+    def work(worker: Worker) -> str:
+        with worker.slot() as slot:
+            return output(slot, 'touch here && test "$PWD" = "$HOME" && echo told > /dev/stderr')
+
+    assert in_worker(work) == "told\n"
+
+
+def test_a_run_still_says_when_it_is_to_be_tried_again(in_worker: InWorker) -> None:
+    def work(worker: Worker) -> Any:
+        with worker.slot() as slot:
+            return perform(slot, shell('echo 90s > "$JOBSCHED_RETRY"; exit 1')).outcome.retry_after_seconds
+
+    assert in_worker(work) == 90
+
+
+def test_a_run_can_neither_read_nor_write_in_the_data_folder(in_worker: InWorker) -> None:
+    def work(worker: Worker) -> str:
+        stored = worker.data / "output" / "of-another-run"
+        stored.write_text("stored output")
+        stored.chmod(0o644)
+        with worker.slot() as slot:
+            found = output(slot, f"cat {stored}; ls {worker.data} {stored.parent}; echo x > {stored}; true")
+        return found + stored.read_text()
+
+    found = in_worker(work)
+    assert found.count("stored output") == 1 and found.endswith("stored output")
+
+
+def test_a_run_sees_nothing_of_a_run_in_another_slot(in_worker: InWorker) -> None:
+    unique = marker()
+
+    def work(worker: Worker) -> str:
+        with worker.slot() as one, worker.slot() as two:
+            secret = shell(f"echo hush > file; sleep {unique}", env={"SECRET": "hush"})
+            watch = ScriptedWatch()
+            held = threading.Thread(
+                target=one.perform, args=(secret, watch), kwargs={"deadline": lease_clock() + LEASE_SECONDS}
+            )
+            held.start()
+            wait_for(lambda: alive(unique), what="the run in the other slot")
+            [folder] = worker.data.glob("workspaces/slot-*/run-*[!y]")
+            found = output(
+                two, f"cat /proc/[0-9]*/environ {folder}/file; ls {folder} {folder.parent}; kill -9 -1; true"
+            )
+            lives = bool(alive(unique))
+            watch.answer = {"cancel_requested": True}
+            held.join()
+            return f"{found} lives={lives}"
+
+    found = in_worker(work)
+    assert "JOBSCHED_RUN_ID" in found, "the run could not even read its own environment"
+    assert "hush" not in found
+    assert found.endswith("lives=True")
+
+
+ESCAPES = {
+    "a new session": "setsid sleep {0} & sleep 0.2",
+    "killing all": "(trap '' TERM; setsid sleep {0}) & sleep 0.2; kill -9 -1",
+    "stopping all": "(setsid sleep {0}) & sleep 0.2; kill -STOP -1",
+}
+
+
+@pytest.mark.parametrize("how", ESCAPES)
+def test_nothing_of_a_run_survives_it(in_worker: InWorker, how: str) -> None:
+    unique = marker()
+
+    def work(worker: Worker) -> tuple[Verdict, bool, str]:
+        with worker.slot() as slot:
+            report = perform(slot, shell(ESCAPES[how].format(unique) + "; exit 0"))
+            return report.outcome.verdict, bool(alive(unique)), output(slot, "echo fine")
+
+    assert in_worker(work) == (Verdict.SUCCEEDED, False, "fine\n")
+
+
+def test_the_folder_of_a_run_goes_whatever_its_user_did_to_it(in_worker: InWorker) -> None:
+    def work(worker: Worker) -> list[Path]:
+        with worker.slot() as slot:
+            perform(slot, shell("mkdir -p a/b; touch a/b/c; chmod 000 a/b a .; ln -s /etc link"))
+            return list(worker.data.glob("workspaces/slot-*/run-*"))
+
+    assert in_worker(work) == []
+
+
+def test_a_killed_slot_leaves_neither_processes_nor_folders(in_worker: InWorker, data: Path) -> None:
+    unique = marker()
+
+    def work(worker: Worker) -> int:
+        process = _fork.Process(target=lambda: perform(worker.slot(), shell(f"touch file; sleep {unique}")))
+        process.start()
+        assert process.pid is not None
+        wait_for(lambda: alive(unique), what="the run starts")
+        os.kill(process.pid, signal.SIGKILL)
+        wait_for(lambda: not alive(unique), what="the run dies with its slot")
+        wait_for(lambda: not list(data.glob("workspaces/slot-*")), what="its folders go")
+        return process.pid
+
+    assert in_worker(work) > 0
+
+
+def test_what_a_whole_worker_left_is_removed_by_the_next_one(in_worker: InWorker, data: Path) -> None:
+    left = data / "workspaces" / "slot-left"
+    inner = left / "run-1-1-x" / "inner"
+    inner.mkdir(parents=True)
+    (left / "lock").touch()
+    (inner / "file").touch()
+    for path, owner in ((data, SERVICE), (left.parent, SERVICE), (left, SERVICE), (left / "lock", SERVICE)):
+        os.chown(path, owner.uid, owner.gid)
+    for path in (inner.parent, inner, inner / "file"):
+        os.chown(path, UIDS[0], UIDS[0])
+        path.chmod(0o700)
+
+    def work(_worker: Worker) -> bool:
+        wait_for(lambda: not left.exists(), what="the folder goes")
+        return True
+
+    assert in_worker(work)
+
+
+def test_the_service_user_cannot_end_the_launcher_or_get_more_from_it(in_worker: InWorker) -> None:
+    def work(worker: Worker) -> str:
+        with worker.slot() as slot:
+            perform(slot, shell("true"))
+            assert slot.shim is not None
+            refused = []
+            for pid in (slot.shim.pid, slot.shim.guard):
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except PermissionError:
+                    refused.append(pid)
+            assert len(refused) == 2
+            return output(slot, "echo fine")
+
+    assert in_worker(work) == "fine\n"
+
+
+def test_a_slot_whose_launcher_is_gone_says_so(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.close()
+    with Slot(workspace_dir=tmp_path, launcher=Launcher(ours)) as slot, pytest.raises(Unavailable, match="restart the"):
+        slot.warm()
+
+
+def test_users_for_runs_are_taken_once() -> None:
+    uids = range(60730, 60732)
+    taken = [job_users.take(uids), job_users.take(uids)]
+    try:
+        assert {one.user.uid for one in taken} == set(uids)
+        with pytest.raises(Unavailable, match="JOBSCHED_JOB_UIDS"):
+            job_users.take(uids)
+    finally:
+        for one in taken:
+            os.close(one.lock)
+    os.close(job_users.take(uids).lock)
+
+
+def test_the_user_of_an_account_is_not_taken_for_runs() -> None:
+    with pytest.raises(Unavailable, match="are accounts"):
+        job_users.take(range(1, 3))  # daemon and bin
