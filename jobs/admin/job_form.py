@@ -25,6 +25,8 @@ from jobsched.domain.retry import RetryPolicy
 from jobsched.domain.specs import JobSpec
 
 BESIDE = ("overlap", "concurrency_key", "max_running", "rate", "unique")
+AS_THEY_ARE = ("params", "env", "queue", "priority", "on_lost", "background")
+"""Keys that the form shows and takes as the format has them."""
 KINDS = {
     "shell": "Shell command",
     "steps": "Steps",
@@ -177,6 +179,9 @@ class JobForm(ScheduleForm):
     retries_exceptions = ListField(label="Only exceptions", help_text="Class names. Empty: any.")
     retries_statuses = ListField(label="Only HTTP statuses", number=True, help_text="Empty: any.")
     on_lost = forms.ChoiceField(label="When its worker is lost", choices=Job.OnLost.choices, initial=Job.OnLost.RETRY)
+    background = forms.ChoiceField(
+        label="Processes still running at its end", choices=Job.Background.choices, initial=Job.Background.WARN
+    )
 
     overlap = forms.ChoiceField(
         label="While another runs",
@@ -254,10 +259,7 @@ class JobForm(ScheduleForm):
 
     def _plain(self) -> dict[str, Any]:
         data = self.cleaned_data
-        keys = {
-            name: data[name]
-            for name in ("name", "description", "paused", "params", "env", "queue", "priority", "on_lost")
-        }
+        keys = {name: data[name] for name in ("name", "description", "paused", *AS_THEY_ARE)}
         keys |= {name: data[name] for name in BESIDE if data[name] not in (None, "")}
         if data["timeout"]:
             keys["timeout"] = None if data["timeout"] == NO_LIMIT else data["timeout"]
@@ -368,8 +370,7 @@ def initial_of(job: Job) -> dict[str, Any]:
     """Return what the form shows for a saved job."""
     manifest = definitions.manifest(job)
     shown: dict[str, Any] = {
-        name: getattr(job, name)
-        for name in ("name", "description", "paused", "kind", "params", "env", "queue", "priority", "on_lost")
+        name: getattr(job, name) for name in ("name", "description", "paused", "kind", *AS_THEY_ARE)
     }
     shown |= {"project": job.project_id, **ScheduleForm.initial_from(manifest)}
     shown["timeout"] = NO_LIMIT if job.timeout is None else durations.to_text(job.timeout)

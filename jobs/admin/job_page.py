@@ -66,6 +66,7 @@ FIELDSETS = (
                 "retries_failures",
                 ("retries_exit_codes", "retries_exceptions", "retries_statuses"),
                 "on_lost",
+                "background",
             ),
         },
     ),

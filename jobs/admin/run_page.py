@@ -46,6 +46,7 @@ class AttemptView:
     badge: SafeString
     facts: list[Any]
     reason: str
+    warning: str
     sections: list[SectionView]
     output: str
     extent: str
@@ -202,6 +203,7 @@ def _attempt(attempt: Attempt, *, of: Run) -> AttemptView:
         badge=state_badge(attempt.verdict),
         facts=facts,
         reason="" if attempt.reason == of.reason else printable(attempt.reason),
+        warning=printable(attempt.warning),
         sections=sections,
         output=ending(excerpt),
         extent=_extent(len(excerpt), attempt.output_total),
@@ -220,6 +222,7 @@ def _under_way(run: Run) -> AttemptView:
         badge=state_badge(run.state, cancelling=run.cancel_requested_at is not None),
         facts=[f"on {run.worker}"] if run.worker else [],
         reason="",
+        warning="",
         sections=[],
         output=live_end(run.pk, run.attempt),
         extent="so far, its end; reload the page for more",

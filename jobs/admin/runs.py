@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString
 from jobs.admin import run_many, run_page
 from jobs.admin.badges import NOTHING, duration, moment, state_badge
 from jobs.admin.outputs import download
+from jobs.admin.printable import printable
 from jobs.admin.run_filters import (
     DeadEndFilter,
     ErrorFilter,
@@ -149,6 +150,11 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
     def ended_with(self, run: Run) -> SafeString | str:
         view = reading.view(run)
         ended = run_page.outcome(view) or NOTHING
+        if view.warning:
+            warning = format_html(
+                '<span class="js-badge js-warning" title="{}">warning</span>', printable(view.warning)
+            )
+            ended = format_html("{} {}", ended, warning)
         if not run.attempt:
             return ended
         return format_html('{}<div class="quiet">attempt {} of {}</div>', ended, run.attempt, view.max_attempts)

@@ -49,6 +49,11 @@ class Job(models.Model):
         RETRY = "retry", "run it again (effects at least once)"
         FAIL = "fail", "fail it (effects at most once)"
 
+    class Background(models.TextChoices):
+        WARN = "warn", "kill them, and warn"
+        FAIL = "fail", "kill them, and fail the run"
+        IGNORE = "ignore", "kill them"
+
     class Overlap(models.TextChoices):
         ALLOW = "allow", "run beside it"
         SKIP = "skip", "skip the new one"
@@ -76,6 +81,9 @@ class Job(models.Model):
     )
     retries = models.JSONField(default=dict, blank=True)
     on_lost = models.CharField(max_length=8, choices=OnLost.choices, default=OnLost.RETRY)
+    background = models.CharField(
+        max_length=6, choices=Background.choices, default=Background.WARN, db_default=Background.WARN
+    )
     env = models.JSONField(default=dict, blank=True)
     params = models.JSONField(default=dict, blank=True)
     in_process = models.BooleanField(

@@ -143,6 +143,7 @@ def _fields(spec: JobSpec, *, where: str) -> dict[str, Any]:
         "deadline": spec.deadline,
         "retries": spec.retries.model_dump(mode="json", exclude_defaults=True),
         "on_lost": spec.on_lost,
+        "background": spec.background,
         "env": dict(spec.env),
         "params": dict(spec.params),
         "in_process": False,
@@ -390,6 +391,7 @@ def manifest(job: Job) -> dict[str, Any]:
         # A Celery task's own options are no part of what the user said.
         **({} if job.spec.get("own_retries") else {"retries": job.retries}),
         "on_lost": job.on_lost,
+        "background": job.background,
         "env": job.env,
         "params": job.params,
         "paused": job.paused,

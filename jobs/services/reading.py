@@ -51,8 +51,9 @@ class RunView:
     """What it is performed with: the definition's parameters, with the request's own laid over them."""
     max_attempts: int
     exit_code: int | None
-    """Of its last attempt, as are `signal`, `http_status` and `error`; None while that is under way."""
+    """Of its last attempt, as are those that follow; None while that is under way."""
     signal: int | None
+    warning: str
     http_status: int | None
     error: str | None
     cancelling: str
@@ -149,7 +150,7 @@ def _runs() -> RunQuerySet:
     return told(Run.objects.all())
 
 
-_ENDED_WITH = ("exit_code", "signal", "http_status", "error")
+_ENDED_WITH = ("exit_code", "signal", "http_status", "error", "warning")
 """What is told of the last attempt of a run beside the run itself."""
 
 
@@ -176,6 +177,7 @@ def view(run: Run) -> RunView:
         max_attempts=1 + (getattr(run, "retries", None) or 0),
         exit_code=ended.get("exit_code"),
         signal=ended.get("signal"),
+        warning=ended.get("warning") or "",
         http_status=ended.get("http_status"),
         error=ended.get("error"),
         cancelling=_cancelling(run),

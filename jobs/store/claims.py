@@ -76,6 +76,7 @@ class Settlement:
     http_status: int | None = None
     error: str | None = None
     result: Any = None
+    warning: str = ""
     output: str = ""
     output_key: str | None = None
     output_total: int = 0
@@ -108,8 +109,8 @@ i AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(settlements)s::jsonb) AS i(
         run_id bigint, attempt int, token uuid, after text, reason text, again_in_seconds double precision,
         verdict text, attempt_reason text, handed_back boolean, exit_code int, signal smallint, http_status int,
-        error text,
-        result jsonb, output text, output_key text, output_total bigint, sections jsonb, killed int, processes jsonb)
+        error text, result jsonb, warning text, output text, output_key text, output_total bigint, sections jsonb,
+        killed int, processes jsonb)
 ), settled AS (
     UPDATE jobs_run r SET
         state = CASE WHEN r.cancel_requested_at IS NOT NULL
@@ -133,11 +134,11 @@ i AS MATERIALIZED (
     RETURNING r.id, r.attempt, r.state, r.reason, r.worker, r.started_at, r.job_id, r.lane
 ), kept AS (
     INSERT INTO jobs_attempt (
-        run_id, number, verdict, reason, exit_code, signal, http_status, error, result, worker, claim_token,
+        run_id, number, verdict, reason, exit_code, signal, http_status, error, result, warning, worker, claim_token,
         started_at, finished_at, output, output_key, output_total, sections, killed, processes)
     SELECT i.run_id, i.attempt, i.verdict, i.attempt_reason, i.exit_code, i.signal, i.http_status, i.error, i.result,
-        s.worker, i.token, s.started_at, clock_timestamp(), i.output, i.output_key, i.output_total, i.sections,
-        i.killed, i.processes
+        coalesce(i.warning, ''), s.worker, i.token, s.started_at, clock_timestamp(), i.output, i.output_key,
+        i.output_total, i.sections, i.killed, i.processes
     FROM settled s JOIN i ON i.run_id = s.id
 ), noted AS (
     INSERT INTO jobs_transition (run_id, at, before, after, reason, attempt, actor)

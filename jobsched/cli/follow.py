@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from jobsched.cli import FAILURE, INTERRUPTED, SUCCESS
-from jobsched.cli.tables import moment, run_duration
+from jobsched.cli.tables import moment, remark, run_duration
 from jobsched.cli.terminal import OutputWriter, say
 from jobsched.client import Client
 from jobsched.domain.errors import Unavailable
@@ -99,4 +99,4 @@ def _state_line(run: dict[str, Any]) -> str:
         line += f" after {took}"
         if run["attempt"] > 1:
             line += f", attempt {run['attempt']}"
-    return f"{line} ({run['reason']})" if run["reason"] else line
+    return f"{line} ({told})" if (told := remark(run)) else line

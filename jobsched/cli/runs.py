@@ -99,7 +99,7 @@ def list_runs(which: Which, limit: int, as_json: bool) -> None:
     found = connect().runs(**which, limit=limit)
     if as_json:
         return print_json(found)
-    from jobsched.cli.tables import ending, moment, run_duration, table
+    from jobsched.cli.tables import ending, moment, remark, run_duration, table
 
     table(
         ["run", "job", "state", "attempt", "created (UTC)", "took", "ended with", "reason"],
@@ -112,7 +112,7 @@ def list_runs(which: Which, limit: int, as_json: bool) -> None:
                 moment(run["created_at"]),
                 run_duration(run),
                 ending(run),
-                run["reason"],
+                remark(run),
             )
             for run in found
         ],

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from jobsched.cli.tables import duration, ending, fields, moment, process_end, run_duration, table
+from jobsched.cli.tables import duration, ending, fields, moment, process_end, remark, run_duration, table
 
 _NAMED = (
     "state",
     "reason",
+    "warning",
     "trigger",
     "requested_by",
     "queue",
@@ -68,7 +69,7 @@ def _attempt_rows(attempt: dict[str, Any]) -> list[tuple[Any, ...]]:
     result = None if attempt["result"] is None else json.dumps(attempt["result"])
     took = duration(attempt["duration_seconds"])
     rows: list[tuple[Any, ...]] = [
-        (attempt["number"], attempt["verdict"], ending(attempt), took, result, attempt["reason"])
+        (attempt["number"], attempt["verdict"], ending(attempt), took, result, remark(attempt))
     ]
     for section in attempt["sections"] or []:
         took = duration(section["duration_seconds"])

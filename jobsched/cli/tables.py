@@ -86,6 +86,12 @@ def ending(run: dict[str, Any]) -> str:
     return ", ".join(told + ([run["error"]] if run["error"] else []))
 
 
+def remark(run: dict[str, Any]) -> str:
+    """Return why a run or an attempt is as it is, with its warning if it has one."""
+    warning = f"warning: {run['warning']}" if run["warning"] else ""
+    return "; ".join(part for part in (run["reason"], warning) if part)
+
+
 def process_end(exit_code: int | None, signal: int | None) -> list[str]:
     """Return the exit code and the signal of a process that ended, each where there is one."""
     told = [f"exit {exit_code}"] if exit_code is not None else []

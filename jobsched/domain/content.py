@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self
 
+from jobsched.domain.outcomes import Background
 from jobsched.domain.retry import RetryPolicy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Content:
-    """One definition of a job, as the database keeps it. `on_lost` is `retry` or `fail`."""
+    """One definition of a job, as the database keeps it. `on_lost` is `retry` or `fail`, `background` a Background."""
 
     kind: str
     spec: dict[str, Any]
@@ -22,6 +23,7 @@ class Content:
     deadline_seconds: float | None
     retries: RetryPolicy
     on_lost: str
+    background: str
     env: dict[str, str]
     params: dict[str, Any]
     in_process: bool
@@ -36,11 +38,12 @@ class Content:
             priority=data["priority"],
             timeout_seconds=_seconds(data["timeout_seconds"]),
             grace_seconds=float(data["grace_seconds"]),
-            # Definitions from before these limits do not name them.
+            # Definitions from before these keys do not name them.
             max_wait_seconds=_seconds(data.get("max_wait_seconds")),
             deadline_seconds=_seconds(data.get("deadline_seconds")),
             retries=RetryPolicy.model_validate(data["retries"]),
             on_lost=data["on_lost"],
+            background=data.get("background", Background.WARN),
             env=data["env"],
             params=data["params"],
             in_process=data["in_process"],

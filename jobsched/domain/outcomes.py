@@ -22,6 +22,17 @@ class Verdict(StrEnum):
     not known whether it had begun."""
 
 
+class Background(StrEnum):
+    """What it means that processes of a run are still running when its work has ended. They are killed in any case."""
+
+    WARN = "warn"
+    """The run carries a warning."""
+    FAIL = "fail"
+    """The run fails."""
+    IGNORE = "ignore"
+    """Nothing."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
     """One named part of an attempt: a step of a `steps` job, with its own output and duration."""
@@ -63,6 +74,8 @@ class Outcome:
     error_bases: tuple[str, ...] = ()
     """The names of the classes that the exception's class is derived from."""
     result: Any = None
+    warning: str = ""
+    """One sentence for a person about something that does not decide the verdict."""
     no_retry: bool = False
     retry_after_seconds: float | None = None
 
@@ -95,6 +108,7 @@ class Assignment:
     deadline_seconds: float | None = None
     """How long the whole run may go on from the moment this is handed out."""
     grace_seconds: float = 10.0
+    background: str = Background.WARN
     scheduled_for: datetime | None = None
 
     @property

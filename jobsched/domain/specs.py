@@ -191,6 +191,9 @@ class JobSpec(Strict):
     """What is tried again after a failure: how many attempts may follow the first, or a mapping that says more."""
     on_lost: Literal["retry", "fail"] = "retry"
     """When a worker was lost and nobody knows whether the work took effect: run it again, or fail it."""
+    background: Literal["warn", "fail", "ignore"] = "warn"
+    """Processes that are still running at the end of a run are killed. Then the run carries a warning (warn), fails
+    (fail), or neither (ignore)."""
     env: Environment = Field(default_factory=dict)
     """Environment variables of the commands. Not for secrets: whoever may see the job may see them."""
     params: JsonObject = Field(default_factory=dict)

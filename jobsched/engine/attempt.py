@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import signal
 import socket
 import struct
 import termios
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 from jobsched.domain.errors import Unavailable
 from jobsched.domain.outcomes import Assignment, Ended, Outcome, Report, Verdict
+from jobsched.domain.signals import signal_name
 from jobsched.engine import reasons
 from jobsched.engine.clip import KIB, Clip
 from jobsched.engine.listener import Garbled, Listener
@@ -310,7 +312,7 @@ class Attempt:
             return Outcome(verdict=Verdict.FAILED, reason=reasons.TOO_MUCH_SAID)
         seen = self._told or reasons.from_wait_status(end["ended"], exit_code_counts=self._replaced_process)
         if self._ending is None:
-            return reasons.out_of_memory(seen, self._memory.since(self._memory_kills))
+            return self._with_circumstances(seen, end)
         grace = self._work.grace_seconds if self._killed_after_grace else None
         why = reasons.why_ending(self._ending, self._work)
         reason = reasons.how_ended(why, killed_after_seconds=grace)
@@ -320,6 +322,12 @@ class Attempt:
     def _was_not_started(self) -> bool:
         """The run's process found that the lease had ended before it started the work."""
         return self._told is not None and self._told.verdict is Verdict.HANDED_BACK
+
+    def _with_circumstances(self, seen: Outcome, end: dict[str, Any]) -> Outcome:
+        """Add to the outcome of work that ended by itself what the kernel and the shim know of its end."""
+        known = reasons.out_of_memory(seen, self._memory.since(self._memory_kills))
+        killed = [process["name"] for process in end["processes"] if process["ended"] == signal_name(signal.SIGKILL)]
+        return reasons.left_running(known, killed=end["killed"], names=killed, rule=self._work.background)
 
     def _report(self, outcome: Outcome) -> Report:
         self._sections.close(outcome.verdict)

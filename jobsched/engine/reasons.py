@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from jobsched.domain.exits import from_exit
-from jobsched.domain.outcomes import Assignment, Outcome, Verdict
+from jobsched.domain.outcomes import Assignment, Background, Outcome, Verdict
 
 LEASE_RAN_OUT: Final = "the worker could not renew its lease in time, so the run's processes were killed"
 LEASE_LOST: Final = "the worker no longer holds the lease, so the run's processes were killed"
@@ -20,6 +22,10 @@ SHIM_DIED: Final = (
 )
 OOM_KILLED: Final = "OOMKilled"
 """The `error` of work that the kernel ended because memory ran out: the name that Kubernetes and Docker have for it."""
+BACKGROUND_KILLED: Final = "BackgroundKilled"
+"""The `error` of work that would have succeeded, but left processes running."""
+_MOST_NAMES: Final = 10
+"""Names of processes in one sentence."""
 TOO_MUCH_SAID: Final = "sent more than 4 MiB, or something unreadable, as its result"
 
 
@@ -48,6 +54,29 @@ def from_wait_status(status: int, *, exit_code_counts: bool) -> Outcome:
     if code == 0 and not exit_code_counts:
         return Outcome(verdict=Verdict.FAILED, reason="ended without a result (exit code 0)", exit_code=0)
     return from_exit(code, by_shell=exit_code_counts)
+
+
+def left_running(outcome: Outcome, *, killed: int, names: Sequence[str], rule: str) -> Outcome:
+    """Return the outcome of an attempt whose work ended while `killed` of its processes were still running.
+
+    `names` are those of the processes that are known by name; `rule` is the job's `background`.
+    """
+    if not killed or rule == Background.IGNORE:
+        return outcome
+    processes = "1 process was" if killed == 1 else f"{killed} processes were"
+    sentence = f"{processes} still running when the work ended, and killed{_listed(names)}"
+    if rule == Background.FAIL and outcome.verdict is Verdict.SUCCEEDED:
+        reason = f"{sentence} (background: fail)"
+        return replace(outcome, verdict=Verdict.FAILED, reason=reason, error=BACKGROUND_KILLED, warning=sentence)
+    return replace(outcome, warning=sentence)
+
+
+def _listed(names: Sequence[str]) -> str:
+    counted = Counter(names).most_common()
+    shown = [name if count == 1 else f"{name} ({count} times)" for name, count in counted[:_MOST_NAMES]]
+    if len(counted) > _MOST_NAMES:
+        shown.append("others")
+    return f": {', '.join(shown)}" if shown else ""
 
 
 def out_of_memory(outcome: Outcome, kills: int) -> Outcome:

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from typing import Final
 
@@ -22,6 +23,10 @@ from jobsched.shim.users import SlotUsers, User
 _REAP_SECONDS: Final = 1.0
 """How often orphans that have ended are cleared away while a run goes on."""
 
+_ENDING_TOO_SECONDS: Final = 0.1
+"""How long processes that outlive the first one of a run may take to end before they count as left behind: the reader
+of a pipe has yet to see its end, and a shell does not wait for it."""
+
 
 class _Run:
     """The run in hand: its first process and how that ended."""
@@ -34,6 +39,7 @@ class _Run:
         """The folder, opened: the work may rename it."""
         self.status: int | None = None
         self.killed = 0
+        self.asked_to_end = False
         self.receipts = Receipts()
         # Its end wakes the loop. A SIGCHLD handler would too, but every run would have to shed it first.
         self.ended = os.pidfd_open(pid)
@@ -123,6 +129,7 @@ class Shim:
                     self._lease.end_at(message["deadline"])
                     self._alarm.set(message["deadline"])
                 case "term" if self._run is not None:
+                    self._run.asked_to_end = True
                     self._run.receipts.note(asked_to_end=True)
                     self._tree.signal_all(signal.SIGTERM)
                 case "kill" if self._run is not None:
@@ -174,6 +181,8 @@ class Shim:
         some_live = reap_ended(run.seen)
         overdue = run.status is None and lease_clock() >= run.deadline
         if run.status is not None or overdue:
+            if some_live and not overdue and not run.asked_to_end:
+                some_live = _some_live_after_a_moment(run)
             self._end(run, some_live=some_live)
             self._report(run, lease_ran_out=overdue)
 
@@ -212,6 +221,16 @@ def _give(descriptors: tuple[int, ...], user: User) -> None:
     """Let a run open its output again, as /dev/stderr, and use its folder."""
     for number in descriptors:
         os.fchown(number, user.uid, user.gid)
+
+
+def _some_live_after_a_moment(run: _Run) -> bool:
+    """Return whether processes are left. Those that end at the same moment as the first one are let do so."""
+    until = min(lease_clock() + _ENDING_TOO_SECONDS, run.deadline)
+    while some_live := reap_ended(run.seen):
+        if lease_clock() >= until:
+            break
+        time.sleep(_ENDING_TOO_SECONDS / 50)
+    return some_live
 
 
 def _forget_signals() -> None:

@@ -274,6 +274,17 @@ def test_following_goes_through_every_attempt_and_fails_with_the_run(
     assert "attempt 2" in last
 
 
+def test_a_run_that_left_processes_running_shows_a_warning(worked: Terminal) -> None:
+    make(worked, "Leaves", run="sleep 600 &")
+    make(worked, "Refuses", run="sleep 600 &", background="fail")
+    warning = "warning: 1 process was still running when the work ended, and killed: sleep"
+    worked("run", "Leaves", "--follow")
+    assert warning in worked("runs", "--job", "Leaves", "--state", "succeeded")
+    assert warning in worked("show", worked.json("runs", "--job", "Leaves")[0]["id"])
+    assert "(background: fail)" in worked("run", "Refuses", "--follow", status=1)
+    assert len(worked.json("runs", "--error", "BackgroundKilled")) == 1
+
+
 def test_ctrl_c_stops_following_and_not_the_run(worked: Terminal) -> None:
     go_on = worked.folder / "go-on"
     make(worked, "Slow", run=f"echo first; until [ -e {go_on} ]; do sleep 0.05; done")

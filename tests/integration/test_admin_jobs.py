@@ -176,6 +176,7 @@ def test_limits_retries_and_schedule_are_saved_together(admin_client: Client, de
     "keys",
     [
         {"run": "make\nmake test\n", "description": "two\nlines", "on_lost": "fail", "timeout": None, "grace": "1s"},
+        {"run": "make &", "background": "fail"},
         {"schedule": "0 2 * * 1-5", "timezone": "Europe/Berlin", "run_once": True},
         {"schedule": "90s", "paused": True},
         {"at": "2999-03-01 12:30:15", "timezone": "Asia/Tokyo"},

@@ -137,6 +137,7 @@ def test_the_page_of_a_run_tells_its_story(
         reason="exit code 3",
         attempt_reason="exit code 3",
         exit_code=3,
+        warning="1 process was still running: <b>",
         result={"words": 12},
         output="one\ntwo\n",
         output_total=8,
@@ -164,12 +165,15 @@ def test_the_page_of_a_run_tells_its_story(
         "Build",
         "1.5 s",
         "not run",
+        "<strong>Warning:</strong> 1 process was still running: &lt;b&gt;.",
         "exit code 137, signal 9 (SIGKILL)",
         "2 processes had to be killed",
         "version 1",
         "slot-1",
     ):
         assert told in page
+    badge = '<span class="js-badge js-warning" title="1 process was still running: &lt;b&gt;">warning</span>'
+    assert badge in _texts(admin_client.get(LIST))
 
 
 def test_a_run_that_waits_for_its_turn_says_so(admin_client: Client, make_job: Callable[..., Job]) -> None:

@@ -120,6 +120,7 @@ def test_a_run_tells_its_attempts_and_transitions(
         attempt_reason="exit code 3",
         exit_code=137,
         signal=9,
+        warning="1 process was still running",
         output="boom\n",
         output_total=5,
         sections=[section],
@@ -141,6 +142,9 @@ def test_a_run_tells_its_attempts_and_transitions(
         "attempt": 1,
         "max_attempts": 3,
         "worker": "slot-1",
+        "exit_code": 137,
+        "signal": 9,
+        "warning": "1 process was still running",
         "params": {"a": 1, "b": 2},
         "version": 1,
         "scheduled_for": None,
@@ -150,17 +154,17 @@ def test_a_run_tells_its_attempts_and_transitions(
     assert told["created_at"].endswith("Z")
     [attempt] = told["attempts"]
     assert attempt["duration_seconds"] >= 0
-    assert {
-        key: attempt[key] for key in ("number", "verdict", "exit_code", "signal", "output", "sections", "killed")
-    } == {
+    recorded = {
         "number": 1,
         "verdict": "failed",
         "exit_code": 137,
         "signal": 9,
+        "warning": "1 process was still running",
         "output": "boom\n",
         "sections": [section],
         "killed": 1,
     }
+    assert {key: attempt[key] for key in recorded} == recorded
     changes = [(t["before"], t["after"], t["attempt"], t["actor"]) for t in told["transitions"]]
     assert changes == [
         (None, "queued", 0, "ann"),

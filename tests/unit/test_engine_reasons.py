@@ -27,6 +27,33 @@ def test_a_process_that_told_no_outcome_is_judged_by_its_exit(
     assert (outcome.verdict, outcome.reason, outcome.exit_code) == (verdict, reason, exit_code)
 
 
+DONE = Outcome(verdict=Verdict.SUCCEEDED, exit_code=0)
+
+
+@pytest.mark.parametrize(
+    ("killed", "names", "sentence"),
+    [
+        (1, ["sleep"], "1 process was still running when the work ended, and killed: sleep"),
+        (3, ["a", "b", "a"], "3 processes were still running when the work ended, and killed: a (2 times), b"),
+        (2, [], "2 processes were still running when the work ended, and killed"),
+        (
+            12,
+            list("abcdefghijkl"),
+            "12 processes were still running when the work ended, and killed: a, b, c, d, e, f, g, h, i, j, others",
+        ),
+    ],
+)
+def test_the_warning_says_how_many_processes_were_killed_and_which(
+    killed: int, names: list[str], sentence: str
+) -> None:
+    warned = reasons.left_running(DONE, killed=killed, names=names, rule="warn")
+    assert warned == replace(DONE, warning=sentence)
+
+
+def test_nothing_was_left_running() -> None:
+    assert reasons.left_running(DONE, killed=0, names=[], rule="fail") == DONE
+
+
 KILLED = Outcome(verdict=Verdict.FAILED, reason="killed by signal 9 (SIGKILL)", exit_code=137, signal=9)
 
 

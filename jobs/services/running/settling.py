@@ -61,6 +61,7 @@ def settle(claim: Claim, content: Content, outcome: Outcome, *, now: datetime, u
         http_status=outcome.http_status,
         error=outcome.error,
         result=outcome.result,
+        warning=outcome.warning,
     )
 
 

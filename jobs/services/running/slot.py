@@ -175,6 +175,7 @@ class SlotProcess:
             timeout_seconds=content.timeout_seconds,
             deadline_seconds=self._seconds_to_deadline(claim),
             grace_seconds=content.grace_seconds,
+            background=content.background,
             scheduled_for=claim.scheduled_for,
         )
 

@@ -362,6 +362,7 @@ OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     "grace": st.sampled_from(["0s", "1m30s"]),
     "retries": st.sampled_from([0, 3, {"max": 2, "backoff": "1s", "exit_codes": [1, 2]}]),
     "on_lost": st.sampled_from(["retry", "fail"]),
+    "background": st.sampled_from(["warn", "fail", "ignore"]),
     "env": st.dictionaries(st.from_regex(r"[A-Z]{1,5}", fullmatch=True), st.integers() | st.just("text"), max_size=2),
     "params": st.dictionaries(
         st.text("ab", min_size=1), st.integers() | st.none() | st.lists(st.booleans()), max_size=2
