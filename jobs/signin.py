@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
-from django.contrib.auth.backends import BaseBackend
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.signals import user_logged_in
 from django.http import HttpRequest, HttpResponse
@@ -17,14 +17,21 @@ from jobs.services import throttling
 from jobsched.domain.errors import TooManyFailures
 
 
-class ThrottleBackend(BaseBackend):
-    """Signs nobody in: the first of AUTHENTICATION_BACKENDS, which stops a sign-in before others see its password."""
+class ThrottleBackend:
+    """Signs nobody in: the first of AUTHENTICATION_BACKENDS, which stops a sign-in before others see its password.
+
+    It has no `get_user`: Django's `force_login` takes the first backend that has one for the one that knows the user.
+    """
 
     def authenticate(self, request: HttpRequest | None, **credentials: Any) -> None:
         """Count the sign-in. Raises TooManyFailures, which `TooManyFailuresMiddleware` answers."""
         account = credentials.get("username", credentials.get(get_user_model().USERNAME_FIELD))
         if request is not None and account is not None and "password" in credentials:
             throttling.begin_sign_in(str(account), client_address(request))
+
+    async def aauthenticate(self, request: HttpRequest | None, **credentials: Any) -> None:
+        """Do the same for asynchronous views."""
+        await sync_to_async(self.authenticate)(request, **credentials)
 
 
 class TooManyFailuresMiddleware:
