@@ -6,6 +6,9 @@ import os
 
 from celery import Celery
 
+from config.dropping import drop_unless_worker
+
+drop_unless_worker()
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 # Django's checks load every page of the admin and the API. `manage.py migrate` makes them, and nothing runs before it.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")

@@ -7,6 +7,7 @@ What slow clients may take is in config/serving/limits.py.
 
 from __future__ import annotations
 
+from config.dropping import drop_web
 from config.serving.worker import BoundedWorker
 
 # All addresses of the container; the host publishes the port on loopback only. `make up` overrides it.
@@ -26,3 +27,5 @@ control_socket_disable = True
 # A long-lived process gives back what it leaked; jitter keeps workers from going at the same moment.
 max_requests = 10_000
 max_requests_jitter = 1_000
+# The socket is open by then, so that ports below 1024 can be had by root.
+when_ready = drop_web

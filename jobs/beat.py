@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from celery.beat import Scheduler
+from celery.signals import beat_init
 from django.db import (
     DatabaseError,
     InterfaceError,
@@ -29,6 +30,7 @@ from jobs.conf import conf
 from jobs.services import configured, liveness, recovery, scheduling
 from jobs.services.scheduling import Agenda
 from jobsched.shim.lease import lease_clock
+from jobsched.shim.users import give_up_root
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,12 @@ SHORTEST_SECONDS = 0.01
 """The shortest pause before an instant: it is not worth a tick of its own to be on time to the millisecond."""
 BATCHES_AT_ONCE = 10
 """Before a beat looks at anything else."""
+
+
+@beat_init.connect
+def _give_up_root(**_: Any) -> None:
+    """Go on as the service user, in projects whose Celery application does not see to it. Nothing is connected yet."""
+    give_up_root()
 
 
 class _Rehearsed(threading.local):

@@ -79,11 +79,15 @@ class DataFolder:
     def create(self) -> None:
         """Make the folder, and give its parts to those who use them. Raises InvalidInput when that is not possible."""
         try:
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            user = service_user(os.environ)
+            for folder in (*reversed(self.root.parents), self.root):
+                if not folder.exists():
+                    folder.mkdir(mode=0o700, exist_ok=True)
+                    folder.chmod(0o700 if user is None else 0o711)
             for folder in (self.logs, self.service):
                 folder.mkdir(mode=0o700, exist_ok=True)
             self._move_token()
-            if (user := service_user(os.environ)) is not None:
+            if user is not None:
                 self._share(user)
         except OSError as error:
             raise InvalidInput(

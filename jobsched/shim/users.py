@@ -104,15 +104,32 @@ def drop_to(user: User) -> None:
 def become(user: User) -> None:
     """Become `user` for good: no other groups, no capability, no way to gain one, and closed to other processes.
 
-    The kernel forgets the parent death signal of a process that changes its user. Raises OSError when this process
-    cannot change its user.
+    A signal that was asked for at the parent's death stays asked for. Raises OSError when this process cannot change
+    its user.
     """
+    parent, death_signal = os.getppid(), libc.parent_death_signal()
     capabilities.empty_bounding_set()
     os.setgroups([])
     os.setresgid(user.gid, user.gid, user.gid)
     os.setresuid(user.uid, user.uid, user.uid)
     capabilities.drop_all()
     libc.set_dumpable(False)
+    if death_signal:
+        # The kernel has forgotten it with the change of the user.
+        libc.die_with_parent(death_signal)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), death_signal)
+
+
+def give_up_root() -> User | None:
+    """Become the service user, and return it; None where this process cannot change its user.
+
+    For processes of ours that root starts directly. Raises `InvalidInput` like `service_user`.
+    """
+    user = service_user(os.environ)
+    if user is not None:
+        drop_to(user)
+    return user
 
 
 @contextmanager

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pwd
+import select
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from jobsched.domain.errors import InvalidInput
+from jobsched.local.account import PROJECT
 from jobsched.shim import capabilities, users
 from jobsched.shim.capabilities import Capability
 from jobsched.shim.users import JOB_UIDS, User
@@ -177,3 +182,24 @@ def test_the_user_acted_as_cannot_signal_the_process() -> None:
             assert os.waitpid(child, 0)[1] == 0
 
     in_child(check)
+
+
+@needs_root
+def test_a_process_that_drops_still_ends_with_its_parent() -> None:
+    script = (
+        "import os, signal, sys, time\n"
+        "from jobsched.shim import libc, users\n"
+        "if os.fork() == 0:\n"
+        "    libc.die_with_parent(signal.SIGKILL)\n"
+        "    users.drop_to(users.User(61300, 61300))\n"
+        "    os.write(1, b'%d' % os.getpid())\n"
+        "    time.sleep(60)\n"
+        "else:\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=PROJECT) as parent:
+        assert isinstance(parent.stdout, io.BufferedReader)
+        child = os.pidfd_open(int(parent.stdout.read1(20)))
+        parent.kill()
+    ready, _, _ = select.select([child], [], [], 30)
+    assert ready, "the child outlives its parent"
