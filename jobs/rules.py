@@ -12,7 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.utils.dateparse import parse_datetime
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from jobs.models import FormerSchedule, Schedule
 from jobsched.domain.errors import InvalidInput
@@ -73,6 +73,12 @@ def rule_of(task: PeriodicTask, schedule: Schedule) -> Rule:
         start_time=utc(task.start_time) if task.start_time else None,
         expires=utc(task.expires) if task.expires else None,
     )
+
+
+def crontab_in_words(crontab: CrontabSchedule) -> str:
+    """Return when a django-celery-beat crontab is due, for people."""
+    row = (crontab.minute, crontab.hour, crontab.day_of_month, crontab.month_of_year, crontab.day_of_week)
+    return _crontab((*row, str(crontab.timezone))).words()
 
 
 def former_rule(former: FormerSchedule) -> Rule:

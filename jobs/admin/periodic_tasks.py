@@ -11,13 +11,13 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django_celery_beat.admin import PeriodicTaskAdmin as TheirAdmin
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from jobs.admin.badges import NOTHING
 from jobs.admin.differences import as_text
 from jobs.admin.task_form import TaskForm, shown_policies
 from jobs.models import Job, Schedule
-from jobs.rules import in_words
+from jobs.rules import crontab_in_words, in_words
 
 admin.site.unregister(PeriodicTask)
 
@@ -69,6 +69,16 @@ class PeriodicTaskAdmin(TheirAdmin):  # type: ignore[misc]  # it has no types
         if _job_of(obj) is None:
             form.save_policies()
 
+    def changeform_view(
+        self, request: HttpRequest, object_id: Any = None, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        response: HttpResponse = super().changeform_view(request, object_id, form_url, extra_context)
+        context = getattr(response, "context_data", None)
+        if context and "readable_crontabs" in context:
+            # The page shows these beside the choice of a crontab, by a script.
+            context["readable_crontabs"] = {row.pk: crontab_in_words(row) for row in CrontabSchedule.objects.all()}
+        return response
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         response: HttpResponse = super().changelist_view(request, extra_context)
         if hasattr(response, "context_data") and response.context_data:
@@ -77,8 +87,8 @@ class PeriodicTaskAdmin(TheirAdmin):  # type: ignore[misc]  # it has no types
         return response
 
     def crontab_translation(self, task: PeriodicTask) -> str:
-        # Theirs fails on a task that has none.
-        return str(task.crontab.human_readable) if task.crontab else NOTHING
+        # Theirs fails on a task that has none, and says something false of some.
+        return crontab_in_words(task.crontab) if task.crontab else NOTHING
 
     @admin.display(description="schedule")
     def timing(self, task: PeriodicTask) -> str:

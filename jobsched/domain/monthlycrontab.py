@@ -10,9 +10,7 @@ from functools import cached_property, lru_cache
 from typing import Any, ClassVar, Final, Self
 from zoneinfo import ZoneInfo
 
-from cron_descriptor import Options, get_description
-
-from jobsched.domain import cronfields, english
+from jobsched.domain import cronfields, cronwords, english
 from jobsched.domain.cronfields import DAY_OF_MONTH, DAY_OF_WEEK, row_numbers
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.readings import Readings
@@ -20,7 +18,8 @@ from jobsched.domain.wallclock import first_on
 
 _COUNTED: Final = re.compile(r"(?P<day>[0-7]|[a-z]{3})(?:l|#(?P<nth>\w+))", re.ASCII)
 _TOKEN: Final = re.compile(r"\bl\b|[0-9a-z]#|[0-7]l\b|(?:sun|mon|tue|wed|thu|fri|sat)l\b", re.ASCII)
-_MOST_TIMES: Final = 4  # more are told as a cron string is
+_MOST_DAYS: Final = 8
+"""More days than these have no words."""
 _LAST: Final = -1
 
 Counted = tuple[int, int]
@@ -103,25 +102,29 @@ class MonthlyCrontab:
 
     def words(self) -> str:
         readings = self.readings
-        if self.is_fixed and len(readings.hours) * len(readings.minutes) <= _MOST_TIMES:
-            time = english.times(readings.hours, readings.minutes)
-        else:
-            told: str = get_description(f"{self.minute} {self.hour} * * *", Options())
-            time = told[0].lower() + told[1:]
-        all_year = len(readings.months) == len(cronfields.MONTH.full)
-        of = "the month" if all_year else english.months(readings.months)
-        return f"{time} on {self._days_in_words()} of {of}, {self.timezone.key}"
+        time, day = cronwords.times(readings.hours, readings.minutes), self._days_in_words()
+        if time is None or day is None:
+            return f"as the cron string {self.written()[0]} says, {self.timezone.key}"
+        return f"{cronwords.joined(time, day, cronwords.months(readings.months))}, {self.timezone.key}"
 
-    def _days_in_words(self) -> str:
+    def _days_in_words(self) -> str | None:
+        """Return which days match, or None where no short sentence says it."""
         readings = self.readings
-        days = [f"day {day}" for day in readings.days if not readings.any_day_of_month]
-        days += ["the last day"] * readings.last_day
-        weekdays = [f"every {english.WEEKDAYS[day]}" for day in readings.weekdays if not readings.any_weekday]
-        weekdays += [
-            f"the {english.ordinal(nth)} {english.WEEKDAYS[day]}"
-            for day, nth in sorted(readings.counted, key=lambda counted: (counted[1] % 7, counted[0]))
-        ]
-        return " that is ".join(english.listed(part) for part in (days, weekdays) if part)
+        weekdays = [] if readings.any_weekday else [f"every {english.WEEKDAYS[day]}" for day in readings.weekdays]
+        if not readings.any_weekday:
+            weekdays += [
+                f"the {english.ordinal(nth)} {english.WEEKDAYS[day]}"
+                for day, nth in sorted(readings.counted, key=lambda counted: (counted[1] % 7, counted[0]))
+            ]
+        days: list[str] = []
+        if not readings.any_day_of_month:
+            days = [*(f"day {day}" for day in readings.days), *(["the last day"] if readings.last_day else [])]
+        if len(days) + len(weekdays) > _MOST_DAYS:
+            return None
+        if not days and not weekdays:
+            return "every day"
+        first = f"on {english.listed(days or weekdays)} of the month"
+        return f"{first} if that is {english.listed(weekdays, joined_by='or')}" if days and weekdays else first
 
     def stored(self) -> dict[str, Any]:
         """Return it as JSON."""

@@ -25,7 +25,9 @@ def in_words(rule: Rule) -> str | None:
         return None
     if rule.freq == "YEARLY" and "BYMONTHDAY" in rule.numbers and "BYMONTH" not in rule.numbers:
         return None
-    end = f", {rule.count} times" if rule.count else f", until {rule.until:%Y-%m-%d %H:%M}" if rule.until else ""
+    if rule.start.second or _leaves_out(rule):
+        return None
+    end = _end(rule)
     often = f"every {_UNITS[rule.freq]}" if rule.interval == 1 else f"every {rule.interval} {_UNITS[rule.freq]}s"
     if rule.freq in ("HOURLY", "MINUTELY"):
         if rule.numbers or rule.weekdays:
@@ -33,7 +35,7 @@ def in_words(rule: Rule) -> str | None:
         return f"{often}{f' at minute {rule.start.minute}' if rule.freq == 'HOURLY' else ''}{end}"
     hours = rule.of_day("BYHOUR", rule.start.hour)
     minutes = rule.of_day("BYMINUTE", rule.start.minute)
-    if len(hours) * len(minutes) > _MOST_TIMES or rule.start.second:
+    if len(hours) * len(minutes) > _MOST_TIMES:
         return None
     days = _days(rule)
     if rule.freq == "DAILY":
@@ -45,6 +47,29 @@ def in_words(rule: Rule) -> str | None:
         of += f" in {english.months(rule.numbers['BYMONTH'])}" if "BYMONTH" in rule.numbers else ""
         return f"{english.times(hours, minutes)} {of}{end}"
     return f"{english.times(hours, minutes)} on {days} of {_period(rule, often)}{end}"
+
+
+def _leaves_out(rule: Rule) -> bool:
+    """Tell whether an interval leaves out some of the days or months that are named: a sentence hides which."""
+    if rule.interval == 1:
+        return False
+    match rule.freq:
+        case "DAILY":
+            return bool(rule.weekdays)
+        case "WEEKLY":
+            return "BYMONTH" in rule.numbers or (rule.week_start != 0 and len(rule.weekdays) > 1)
+        case "MONTHLY":
+            return "BYMONTH" in rule.numbers
+        case _:
+            return False
+
+
+def _end(rule: Rule) -> str:
+    if rule.count:
+        return f", {rule.count} time{'s' if rule.count > 1 else ''}"
+    if rule.until is None:
+        return ""
+    return f", until {rule.until:%Y-%m-%d %H:%M}{f':{rule.until:%S}' if rule.until.second else ''}"
 
 
 def _days(rule: Rule) -> str:

@@ -10,9 +10,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Final, Protocol, Self, runtime_checkable
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from cron_descriptor import Options, get_description
-
-from jobsched.domain import cronfields, durations
+from jobsched.domain import cronfields, cronwords, durations
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.monthlycrontab import MonthlyCrontab, counts_days
 from jobsched.domain.readings import Readings
@@ -84,11 +82,8 @@ class Crontab:
 
     def words(self) -> str:
         texts = (self.minute, self.hour, self.day_of_month, self.month_of_year, self.day_of_week)
-        fields = [
-            text if text.startswith("*") else ",".join(_ranges(numbers))
-            for text, numbers in zip(texts, astuple(self.readings), strict=True)
-        ]
-        return f"{get_description(' '.join(fields), Options())}, {self.timezone.key}"
+        words = cronwords.sentence(*astuple(self.readings)) or f"as the cron string {' '.join(texts)} says"
+        return f"{words}, {self.timezone.key}"
 
     @cached_property
     def readings(self) -> Readings:
@@ -120,6 +115,9 @@ class Every:
         return self.anchor + times * self.period
 
     def words(self) -> str:
+        if self.period % timedelta(milliseconds=1):
+            count = self.period // timedelta(microseconds=1)
+            return "every microsecond" if count == 1 else f"every {count} microseconds"
         words = durations.words(self.period)
         return f"every {words.removeprefix('1 ') if words.count(' ') == 1 else words}"
 
@@ -241,16 +239,3 @@ def _why_not_five(text: str, words: list[str]) -> str:
         return f"{text!r}: names such as @daily are not supported; write five fields, such as '0 0 * * *'"
     fields = ", ".join(field.name for field in cronfields.FIELDS)
     return f"{text!r} has {len(words)} fields; a cron string has five: {fields}"
-
-
-def _ranges(numbers: tuple[int, ...]) -> list[str]:
-    """Write numbers as a cron field does, runs of three and more as a range."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and runs[-1][-1] == number - 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return [
-        part for run in runs for part in ([f"{run[0]}-{run[-1]}"] if len(run) > 2 else [str(number) for number in run])
-    ]

@@ -170,7 +170,7 @@ def test_applying_warns_of_clock_changes_and_a_check_sends_nothing(jobsched: Ter
     path.write_text('jobs: [{name: Nightly, run: x, schedule: "30 2 * * *", timezone: Europe/Berlin}]')
 
     checked = jobsched.both("apply", "--dry-run", "-f", path)
-    assert checked.stdout.startswith("Nightly: At 02:30 AM, Europe/Berlin\n")
+    assert checked.stdout.startswith("Nightly: at 02:30 every day, Europe/Berlin\n")
     assert not Job.objects.exists()
 
     applied = jobsched.both("apply", "-f", path)

@@ -192,3 +192,14 @@ def test_who_may_only_look_cannot_change_a_rate(viewer: Client) -> None:
     assert viewer.post(f"{QUEUES}default/change/", {"rate": "2/s"}).status_code == 403
     assert viewer.get(f"{QUEUES}add/").status_code == 403
     assert Queue.objects.get().rate == "1/s"
+
+
+def test_crontabs_are_shown_in_words_that_are_true(admin_client: Client, plain: PeriodicTask) -> None:
+    crontab = CrontabSchedule.objects.create(minute="*/31", timezone="UTC")
+    PeriodicTask.objects.filter(pk=plain.pk).update(interval=None, crontab=crontab)
+    rows = "/admin/django_celery_beat/crontabschedule/"
+    for address in (rows, f"{rows}{crontab.pk}/change/", _page(plain)):
+        page = admin_client.get(address).content.decode()
+        assert "at minutes 0 and 31 of every hour" in page
+        assert "31 minutes" not in page
+    assert admin_client.get(f"{rows}add/").status_code == 200

@@ -249,7 +249,7 @@ class TestUpcoming:
         assert [fire["at"] for fire in fires] == sorted(fire["at"] for fire in fires)
         assert {(fire["project"], fire["job"]) for fire in fires} == {("default", "Hourly"), ("other", "Half")}
         assert len(fires) == 10
-        assert "30 minutes past the hour" in next(fire["words"] for fire in fires if fire["job"] == "Half")
+        assert "at minute 30 of every hour" in next(fire["words"] for fire in fires if fire["job"] == "Half")
 
         def asked(query: str) -> list[str]:
             return [fire["job"] for fire in api.get(f"/api/v1/upcoming?{query}").json()["fires"]]

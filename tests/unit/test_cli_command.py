@@ -138,7 +138,7 @@ def test_a_file_is_previewed_without_a_server(jobsched: Command, arguments: list
     told = jobsched(*arguments, "-f", "-", stdin=NIGHTLY)
     assert told.returncode == 0, told.stderr
     lines = told.stdout.splitlines()
-    assert lines[0] == "Nightly: At 02:30 AM, Europe/Berlin"
+    assert lines[0] == "Nightly: at 02:30 every day, Europe/Berlin"
     first = lines[2] if any(re.fullmatch(unusual, lines[1]) for unusual in (EXCLUDED, MOVED)) else lines[1]
     assert re.fullmatch(r"  20\d\d-\d\d-\d\d 0[01]:30:00 UTC  20\d\d-\d\d-\d\d 02:30:00\+0[12]:00", first)
     assert sum("does not exist in Europe/Berlin" in line for line in lines) in (2, 3)

@@ -123,7 +123,7 @@ def test_what_counts_nothing_is_refused_with_the_reason(text: str, reason: str) 
     [
         ("0 9 * * tue#2", "at 09:00 on the second Tuesday of the month, UTC"),
         ("0 9,17 L * *", "at 09:00 and 17:00 on the last day of the month, UTC"),
-        ("30 6 1,15,L 1,7 *", "at 06:30 on day 1, day 15 and the last day of January and July, UTC"),
+        ("30 6 1,15,L 1,7 *", "at 06:30 on day 1, day 15 and the last day of the month in January and July, UTC"),
         ("0 9 * * friL,mon#1", "at 09:00 on the first Monday and the last Friday of the month, UTC"),
         ("0 9 * * sun,wed#2", "at 09:00 on every Sunday and the second Wednesday of the month, UTC"),
         ("*/15 * L * *", "every 15 minutes on the last day of the month, UTC"),

@@ -366,10 +366,10 @@ def test_what_cannot_be_a_schedule_is_refused_with_the_reason(text: str, reason:
 @pytest.mark.parametrize(
     ("text", "zone", "words"),
     [
-        ("0 2 * * *", "Europe/Berlin", "At 02:00 AM, Europe/Berlin"),
-        ("* * * * *", "UTC", "Every minute, UTC"),
-        ("*/15 9-17 * * mon-fri", "UTC", "Every 15 minutes, between 09:00 AM and 05:59 PM, Monday through Friday, UTC"),
-        ("0 0 * * 5-7", "UTC", "At 12:00 AM, only on Sunday, Friday, and Saturday, UTC"),
+        ("0 2 * * *", "Europe/Berlin", "at 02:00 every day, Europe/Berlin"),
+        ("* * * * *", "UTC", "every minute, UTC"),
+        ("*/15 9-17 * * mon-fri", "UTC", "every 15 minutes from 09:00 to 17:45, from Monday to Friday, UTC"),
+        ("0 0 * * 5-7", "UTC", "at 00:00, from Friday to Sunday, UTC"),
         ("90s", "UTC", "every 90 seconds"),
         ("1h", "UTC", "every hour"),
         ("1h1m1s", "UTC", "every 1 hour 1 minute 1 second"),
@@ -381,7 +381,7 @@ def test_a_schedule_in_words(text: str, zone: str, words: str) -> None:
 
 def test_a_row_in_words_says_that_both_days_must_match() -> None:
     words = Crontab(minute="0", hour="0", day_of_month="13", day_of_week="fri", timezone=ZoneInfo("UTC")).words()
-    assert words == "At 12:00 AM, on day 13 of the month, only on Friday, UTC"
+    assert words == "at 00:00 on day 13 of the month if that is a Friday, UTC"
 
 
 def test_one_moment_in_words() -> None:
