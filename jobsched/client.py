@@ -21,6 +21,7 @@ _ERRORS: Final[Mapping[int, type[JobschedError]]] = {
     400: InvalidInput,
     404: NotFound,
     409: Conflict,
+    413: InvalidInput,
     502: Unavailable,
     503: Unavailable,
     504: Unavailable,

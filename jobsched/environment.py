@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
+from jobsched.domain.fieldtypes import LONGEST_ARGUMENT_BYTES
 from jobsched.domain.outcomes import Assignment
 
 PASSED: Final = frozenset({"PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL"})
 """What programs inherit, and locale settings (LC_*)."""
+_MOST_OF_LINUX: Final = 6 * 1024 * 1024
+"""Three quarters of the default stack: more is handed over under no stack limit."""
+_LONGEST_STRING: Final = 128 * 1024
+_POINTER_BYTES: Final = 8
 
 
 def environment(work: Assignment, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -20,10 +26,50 @@ def environment(work: Assignment, inherited: Mapping[str, str]) -> dict[str, str
     chosen.setdefault("PATH", os.defpath)
     chosen.update(work.env)
     chosen.update(identity(work))
-    chosen["JOBSCHED_PARAMS"] = json.dumps(work.all_params)
-    for name, value in work.all_params.items():
+    return _with_fitting(chosen, _of_params(work.all_params), room=most_bytes() // 2)
+
+
+def most_bytes() -> int:
+    """Return how many bytes of arguments and environment Linux hands to a program: see execve(2)."""
+    stack_quarter = os.sysconf("SC_ARG_MAX")
+    return min(stack_quarter, _MOST_OF_LINUX)
+
+
+def bytes_of(name: str, value: str) -> int:
+    """Return how many bytes of that a variable takes: its text, a NUL, and a pointer."""
+    return len(f"{name}={value}".encode("utf-8", "surrogatepass")) + 1 + _POINTER_BYTES
+
+
+def refused_as_too_long(error: Exception, arguments: Sequence[str], env: Mapping[str, str]) -> str | None:
+    """Return the sentence for a program that Linux refused to start because of its arguments and environment."""
+    if getattr(error, "errno", None) != errno.E2BIG:
+        return None
+    taken = sum(bytes_of(*pair) for pair in env.items()) + len("".join(arguments).encode("utf-8", "surrogatepass"))
+    return (
+        f"the command and its environment have {taken} bytes, and Linux starts no program with more than {most_bytes()}"
+        f" in all and {_LONGEST_STRING} in one text; shorten `env`, or put the data into a file"
+    )
+
+
+def _of_params(params: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the variables for parameters: each by its name, then all of them."""
+    for name, value in params.items():
         variable = "JOBSCHED_PARAM_" + re.sub(r"[^A-Z0-9_]", "_", name.upper())
-        chosen[variable] = value if isinstance(value, str) else json.dumps(value)
+        yield variable, value if isinstance(value, str) else json.dumps(value)
+    yield "JOBSCHED_PARAMS", json.dumps(params)
+
+
+def _with_fitting(chosen: dict[str, str], more: Iterable[tuple[str, str]], *, room: int) -> dict[str, str]:
+    """Add variables, leaving out those that are too long for one, or for which there is no room left.
+
+    What is left out is in the file of parameters. Half of what Linux hands over is left to the command and its step.
+    """
+    taken = sum(bytes_of(*pair) for pair in chosen.items())
+    for name, value in more:
+        size = bytes_of(name, value)
+        if size <= LONGEST_ARGUMENT_BYTES and taken + size <= room:
+            chosen[name] = value
+            taken += size
     return chosen
 
 

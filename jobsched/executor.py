@@ -12,10 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Final, NoReturn, Protocol
 
-from jobsched import wishes
+from jobsched import paramsfile, wishes
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
-from jobsched.environment import environment
+from jobsched.environment import environment, refused_as_too_long
 from jobsched.shim.control import Control
 from jobsched.shim.lease import Lease
 
@@ -75,6 +75,7 @@ class Context:
         """The environment for programs: an allowlist, the job's own, and what identifies the run."""
         env = environment(self.work, os.environ)
         if self.workspace is not None:
+            env[paramsfile.VARIABLE] = str(paramsfile.file_beside(self.workspace))
             env[wishes.VARIABLE] = str(wishes.file_beside(self.workspace))
         return env
 
@@ -120,7 +121,8 @@ class Context:
             os.execvpe(arguments[0], list(arguments), dict(env))  # noqa: S606 - running it is the purpose
         except (OSError, ValueError) as error:
             signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-            raise InvalidInput(f"cannot start {arguments[0]}: {_told(error)}") from error
+            why = refused_as_too_long(error, arguments, env) or _told(error)
+            raise InvalidInput(f"cannot start {arguments[0]}: {why}") from error
 
 
 def _told(error: OSError | ValueError) -> str:

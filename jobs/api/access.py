@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from jobs.addresses import client_address
-from jobs.api.parsing import BoundedJSONParser
+from jobs.api.parsing import LONGEST_BODY, BoundedJSONParser
 from jobs.services import throttling
 
 
@@ -55,6 +55,8 @@ class Endpoint(APIView):
     """Base of every view: a token, the permissions in `needs` (method -> permissions), and JSON both ways."""
 
     needs: ClassVar[Mapping[str, tuple[str, ...]]]
+    longest_body: ClassVar[int] = LONGEST_BODY
+    """In bytes. Longer ones are answered with 413 before they are parsed."""
 
     authentication_classes = [Token]
     permission_classes = [MayCall]

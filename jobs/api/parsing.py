@@ -19,6 +19,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+from rest_framework import status
+from rest_framework.exceptions import APIException
 from rest_framework.parsers import BaseParser, JSONParser
 from rest_framework.request import Request
 
@@ -29,7 +31,9 @@ from jobsched.domain import durations, signals
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.states import State
 
-LONGEST_BODY = 8 * 1024 * 1024
+LONGEST_BODY = 1024 * 1024
+"""In bytes. JSON may need six bytes for each byte of the largest parameters."""
+LONGEST_BODY_OF_JOBS = 8 * 1024 * 1024
 """In bytes. A file of jobs may hold 1 MiB, and JSON may need six bytes for a character of it."""
 LARGEST_ID = 2**63 - 1
 EARLIEST, LATEST = (datetime(year, 1, 1, tzinfo=UTC) for year in (1970, 9998))
@@ -38,8 +42,14 @@ EARLIEST, LATEST = (datetime(year, 1, 1, tzinfo=UTC) for year in (1970, 9998))
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 
 
+class TooLong(APIException):
+    """The body of a request is longer than this address takes."""
+
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+
+
 class BoundedJSONParser(BaseParser):
-    """JSON of bounded size and depth. What is at fault becomes InvalidInput."""
+    """JSON of bounded size and depth: that of the view's `longest_body`. Raises TooLong and InvalidInput."""
 
     media_type = "application/json"
 
@@ -49,13 +59,21 @@ class BoundedJSONParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
-        body = stream.read(LONGEST_BODY + 1)
-        if len(body) > LONGEST_BODY:
-            raise InvalidInput(f"The request is longer than {LONGEST_BODY // 2**20} MiB; send less at once.")
+        context = parser_context or {}
+        longest = getattr(context.get("view"), "longest_body", LONGEST_BODY)
+        # Read only as far as needed, and not at all where the client says that it is too much.
+        if _announced(context.get("request")) > longest or len(body := stream.read(longest + 1)) > longest:
+            raise TooLong(f"The body of the request is longer than {longest} bytes; send less at once.")
         try:
             return JSONParser().parse(BytesIO(body), media_type, parser_context)
         except RecursionError:
             raise InvalidInput("The request's JSON is nested too deeply.") from None
+
+
+def _announced(request: Request | None) -> int:
+    """Return the length of the body as its header says it, 0 when it says none."""
+    text = request.META.get("CONTENT_LENGTH", "") if request is not None else ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
 class Asked(BaseModel):

@@ -20,6 +20,7 @@ VIEW, ADD, CHANGE, DELETE = (f"jobs.{verb}_job" for verb in ("view", "add", "cha
 
 class Apply(Endpoint):
     needs = {"POST": (ADD, CHANGE)}
+    longest_body = parsing.LONGEST_BODY_OF_JOBS
 
     def post(self, request: Request) -> Response:
         file = parsing.body(request, parsing.File)
@@ -29,6 +30,7 @@ class Apply(Endpoint):
 
 class Jobs(Endpoint):
     needs = {"GET": (VIEW,), "POST": (ADD,)}
+    longest_body = parsing.LONGEST_BODY_OF_JOBS
 
     def get(self, request: Request) -> Response:
         asked = parsing.query(request, parsing.JobsQuery)
@@ -51,6 +53,7 @@ class Jobs(Endpoint):
 
 class OneJob(Endpoint):
     needs = {"GET": (VIEW,), "PUT": (CHANGE,), "DELETE": (DELETE,)}
+    longest_body = parsing.LONGEST_BODY_OF_JOBS
 
     def get(self, request: Request, name: str) -> Response:
         return Response(_job(name, parsing.query(request, parsing.JobQuery).project))

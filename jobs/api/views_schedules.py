@@ -21,6 +21,7 @@ class Preview(Endpoint):
     """The schedule of a job that need not be saved, nor say more than when."""
 
     needs = {"POST": (VIEW,)}
+    longest_body = parsing.LONGEST_BODY_OF_JOBS
 
     def post(self, request: Request) -> Response:
         asked = parsing.query(request, parsing.PreviewQuery)

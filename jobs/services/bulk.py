@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 BATCH = 500
 """Runs in one transaction: few enough that whoever wants one of them waits for milliseconds."""
+REPEATED = 100
+"""Runs repeated in one transaction: each may have the largest parameters, and all are made by one statement."""
 AT_ONCE = 5000
 """Runs in one call; the next call goes on below them."""
 DEADLOCKS_BORNE = 3
@@ -85,7 +87,7 @@ def cancel(chosen: RunFilter, *, actor: str, before: int | None = None, limit: i
     matching = _cancellable(chosen)
     after: Counter[State] = Counter()
     freed: set[Lane] = set()
-    pages = _Pages(matching, before=before, limit=limit)
+    pages = _Pages(matching, before=before, limit=limit, batch=BATCH)
     try:
         for ids in pages:
             cancelled = _in_transaction(partial(_cancel, matching, ids, actor=actor))
@@ -152,7 +154,7 @@ def retry(
     why = ""
     ready: Counter[str] = Counter()
     asked_to_end = False
-    pages = _Pages(matching, before=before, limit=limit)
+    pages = _Pages(matching, before=before, limit=limit, batch=min(BATCH, REPEATED))
     try:
         for ids in pages:
             batch = _in_transaction(partial(_repeat, matching, ids, actor=actor, definition=definition))
@@ -257,14 +259,15 @@ def _words(states: frozenset[State]) -> str:
 class _Pages:
     """Numbers of runs, newest first, a batch at a time. Once it is through, `next` is where another may go on."""
 
-    def __init__(self, matching: RunQuerySet, *, before: int | None, limit: int) -> None:
+    def __init__(self, matching: RunQuerySet, *, before: int | None, limit: int, batch: int) -> None:
         self._matching = matching
+        self._batch = batch
         self._left = limit
         self.next = before
 
     def __iter__(self) -> Iterator[list[int]]:
         while self._left > 0:
-            size = min(BATCH, self._left)
+            size = min(self._batch, self._left)
             older = self._matching if self.next is None else self._matching.filter(pk__lt=self.next)
             ids = list(older.order_by("-pk").values_list("pk", flat=True)[:size])
             if ids:

@@ -17,7 +17,9 @@ from jobs.store import births, control, limits, retries
 from jobs.store.births import Birth
 from jobs.store.retries import AsOf
 from jobs.store.session import django_connection, now, short_transaction
+from jobsched.domain import parameters
 from jobsched.domain.errors import Conflict, InvalidInput, NotFound
+from jobsched.domain.fieldtypes import check_storable
 from jobsched.domain.states import FINISHED, State
 
 logger = logging.getLogger(__name__)
@@ -87,6 +89,7 @@ def request(
     """Do what `trigger_many` does, and tell whether anything was made."""
     if params is not None and not isinstance(params, dict):
         raise InvalidInput('params must be a JSON object, for instance {"customer": 7}.')
+    _check_params(params, count)
     if priority is not None and not 0 <= priority <= 9:
         raise InvalidInput(f"priority must be 0 to 9, not {priority}.")
     if at is not None and at.tzinfo is None:
@@ -104,6 +107,16 @@ def request(
         not_before=at,
     )
     return _make([birth] * count, limited=limited)
+
+
+def _check_params(params: dict[str, Any] | None, count: int) -> None:
+    if not params:
+        return
+    try:
+        check_storable(params)
+        parameters.check(params, runs=count)
+    except ValueError as error:
+        raise InvalidInput(f"{error}.", where="params") from error
 
 
 def retry(run_id: int, *, actor: str, definition: AsOf = "then") -> Run:

@@ -144,6 +144,12 @@ def rehearse(execute: Execute) -> None:
     execute(_CREATE, dict.fromkeys(Birth.__slots__))
 
 
+def _as_json(values: list[dict[str, Any] | None]) -> list[str | None]:
+    """Return values as JSON. The runs of one request share their parameters, and so one text."""
+    texts = {id(value): json.dumps(value) for value in {id(value): value for value in values}.values()}
+    return [None if value is None else texts[id(value)] for value in values]
+
+
 _LEFT_OUT = {"trigger": "schedule", "requested_by": ""}
 _OF_TEXT = {"trigger", "requested_by", "params", "skip_reason", "lane"}
 
@@ -151,7 +157,7 @@ _OF_TEXT = {"trigger", "requested_by", "params", "skip_reason", "lane"}
 def _column(name: str, births: Sequence[Birth]) -> str | list[str | None] | None:
     values = list(map(attrgetter(name), births))
     if name == "params":
-        values = [None if value is None else json.dumps(value) for value in values]
+        values = _as_json(values)
     if set(values) <= {None, _LEFT_OUT.get(name)}:
         return None
     return values if name in _OF_TEXT else array(values)

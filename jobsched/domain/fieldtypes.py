@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,11 +9,14 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from jobsched.domain import durations
+from jobsched.domain import durations, parameters
 from jobsched.domain.errors import InvalidInput
 
 LONGEST_ARGUMENT_BYTES: Final = 100_000
 """Linux refuses to start a program with a longer single argument or variable (128 KiB, some of it ours)."""
+
+LARGEST_ENVIRONMENT_BYTES: Final = 256 * 1024
+"""Of a job, and of a step beside it. Linux hands 2 MiB to a program under the usual stack limit of 8 MiB."""
 
 OWN_PREFIX: Final = "JOBSCHED_"
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -108,6 +110,12 @@ def _environment(env: dict[str, str]) -> dict[str, str]:
             raise ValueError(f"{name!r} cannot be set: names that begin with {OWN_PREFIX} belong to the scheduler")
         if len(value.encode()) > LONGEST_ARGUMENT_BYTES:
             raise ValueError(f"the value of {name!r} is longer than {LONGEST_ARGUMENT_BYTES} bytes; use a file")
+    size = sum(len(f"{name}={value}".encode()) for name, value in env.items())
+    if size > LARGEST_ENVIRONMENT_BYTES:
+        raise ValueError(
+            f"its variables have {size} bytes together, more than the {LARGEST_ENVIRONMENT_BYTES} they may have;"
+            " use a file"
+        )
     return env
 
 
@@ -121,24 +129,12 @@ Environment = Annotated[
 def _json_object(value: Any) -> Any:
     if not isinstance(value, dict):
         return value  # told apart by the type that follows
-    _check_json(value)
-    size = len(json.dumps(value).encode())
-    if size > LONGEST_ARGUMENT_BYTES:
-        raise ValueError(f"has {size} bytes as JSON, more than the {LONGEST_ARGUMENT_BYTES} that a run can be given")
+    parameters.check(value)
     return value
 
 
-def _check_json(value: Any) -> None:
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(
-            "cannot be written as JSON; use text, numbers, true, false, null, lists and mappings"
-        ) from error
-
-
 def _json_value(value: Any) -> Any:
-    _check_json(value)
+    parameters.size(value)
     return value
 
 

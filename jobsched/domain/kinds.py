@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, StringConstraints, model_validator
 
+from jobsched.domain import parameters
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.fieldtypes import (
     Command,
@@ -195,7 +196,14 @@ def _task(task: str) -> str:
 
 # django-celery-beat keeps no more of a task's name.
 Task = Annotated[str, StringConstraints(max_length=200), AfterValidator(_task)]
-Args = Annotated[tuple[JsonValue, ...], Field(strict=False)]
+
+
+def _small_enough(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    parameters.check(args)
+    return args
+
+
+Args = Annotated[tuple[JsonValue, ...], Field(strict=False), AfterValidator(_small_enough)]
 
 
 class CelerySpec(Strict):

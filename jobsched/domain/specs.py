@@ -198,7 +198,7 @@ class JobSpec(Strict):
     """Environment variables of the commands. Not for secrets: whoever may see the job may see them."""
     params: JsonObject = Field(default_factory=dict)
     """Parameters; a request may give others. Callables and tasks take them as keyword arguments, commands find
-    them in JOBSCHED_PARAM_NAME and as JSON in JOBSCHED_PARAMS."""
+    them in JOBSCHED_PARAM_NAME, and all of them as JSON in JOBSCHED_PARAMS and in the file JOBSCHED_PARAMS_FILE."""
     overlap: Overlap | None = None
     """What happens when a run is due while another has not ended: it starts beside it (allow), is skipped, waits
     (queue), or takes its place (replace). Without it, allow; with a concurrency_key, queue."""

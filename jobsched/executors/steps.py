@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.exits import from_exit
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
+from jobsched.environment import refused_as_too_long
 from jobsched.executor import Context, SectionEnd, required
 from jobsched.shim import libc
 from jobsched.shim.tree import SubreaperTree
@@ -69,17 +70,14 @@ class StepsExecutor:
 
 def _perform(step: _Step, context: Context, grace_seconds: float) -> Outcome:
     with context.section(step.name) as section:
+        arguments, env = [_SHELL, "-c", step.run], {**context.env, **step.env}
         try:
             context.start_work()
-            process = subprocess.Popen(
-                [_SHELL, "-c", step.run],
-                cwd=context.workspace,
-                env={**context.env, **step.env},
-                start_new_session=True,
-            )
+            process = subprocess.Popen(arguments, cwd=context.workspace, env=env, start_new_session=True)
         except (OSError, ValueError, TypeError) as error:
             section.verdict = Verdict.FAILED
-            raise InvalidInput(f"step {step.name!r} cannot be started: {error}") from error
+            why = refused_as_too_long(error, arguments, env) or error
+            raise InvalidInput(f"step {step.name!r} cannot be started: {why}") from error
         outcome = _judge(step, process, context, grace_seconds)
         _close(section, outcome)
         return outcome

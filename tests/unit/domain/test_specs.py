@@ -290,7 +290,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"params": [1]}, "key 'params': must be a mapping, not a list"),
     ({"params": {"a": float("nan")}}, "cannot be written as JSON"),
     ({"params": {"a": {1, 2}}}, "cannot be written as JSON"),
-    ({"params": {"a": "x" * 100_001}}, "more than the 100000"),
+    ({"params": {"a": "x" * 100_001}}, "more than the 65536"),
     ({"params": {"a": {"b": ["\0"]}}}, "NUL"),
     ({"paused": "yes"}, "key 'paused': must be true or false, not 'yes'"),
     ({"bogus": 1}, "key 'bogus': is not known; known are name"),
