@@ -9,8 +9,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from jobsched.domain.errors import InvalidInput
 from jobsched.domain.fieldtypes import LONGEST_ARGUMENT_BYTES
 from jobsched.domain.outcomes import Assignment
+from jobsched.domain.steering import steers_programs
 
 PASSED: Final = frozenset({"PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL"})
 """What programs inherit, and locale settings (LC_*)."""
@@ -71,6 +73,34 @@ def _with_fitting(chosen: dict[str, str], more: Iterable[tuple[str, str]], *, ro
             chosen[name] = value
             taken += size
     return chosen
+
+
+def for_trusted_code(given: Mapping[str, str], present: Mapping[str, str]) -> dict[str, str]:
+    """Return the job's own variables for a process that runs code of the project, whose variables are `present`.
+
+    The author of a job does not choose how that code works. Raises InvalidInput for a variable that would change it.
+    """
+    for name, value in given.items():
+        if steers_programs(name):
+            raise InvalidInput(refusal(name))
+        if present.get(name, value) != value and not _is_about_language(name):
+            raise InvalidInput(
+                f"the job's env would replace {name!r}, which the worker's environment sets; use "
+                "another name, or give the callable or task a parameter"
+            )
+    return dict(given)
+
+
+def refusal(name: str) -> str:
+    """Return the sentence that refuses a variable to a Python or Celery job."""
+    return (
+        f"the env of a call or task cannot set {name!r}, which changes what the project's code does; give the callable "
+        "or task a parameter"
+    )
+
+
+def _is_about_language(name: str) -> bool:
+    return name in ("LANG", "LANGUAGE", "TZ") or name.startswith("LC_")
 
 
 def identity(work: Assignment) -> dict[str, str]:

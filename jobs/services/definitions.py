@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -28,7 +28,9 @@ from jobsched.domain import manifest as yaml_format
 from jobsched.domain.clockchanges import moved as moved_by_clock_changes
 from jobsched.domain.errors import Conflict, InvalidInput
 from jobsched.domain.specs import JobSpec
+from jobsched.domain.steering import steers_programs
 from jobsched.domain.timetables import Once, stored_timetable
+from jobsched.environment import refusal
 
 logger = logging.getLogger(__name__)
 
@@ -153,6 +155,8 @@ def _fields(spec: JobSpec, *, where: str) -> dict[str, Any]:
         "unique_waiting": spec.unique,
         "rate": spec.rate or "",
     }
+    if spec.kind in ("python", "celery"):
+        _check_env(spec.env, where=where)
     if spec.kind == "python":
         fields["in_process"] = _callable(spec, where=where).in_process
     elif spec.kind == "celery":
@@ -176,6 +180,13 @@ def _callable(spec: JobSpec, *, where: str) -> callables.JobCallable:
         raise InvalidInput(error.message, where=where) from error
     except (Exception, SystemExit) as error:  # raised by a module of the project while it was imported
         raise InvalidInput(f"{call!r} cannot be imported: {type(error).__name__}: {error}", where=where) from error
+
+
+def _check_env(env: Mapping[str, str], *, where: str) -> None:
+    """Raise InvalidInput for a variable that would change what code of the project does."""
+    for name in env:
+        if steers_programs(name):
+            raise InvalidInput(refusal(name), where=f"{where}, key 'env'")
 
 
 def _celery_policy(spec: JobSpec, *, where: str) -> dict[str, Any]:

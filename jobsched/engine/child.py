@@ -13,7 +13,7 @@ from jobsched import registry
 from jobsched.domain.errors import CancelRequested, InvalidInput, TimeLimitExceeded, WorkerStopping
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
 from jobsched.engine import finishing, reasons
-from jobsched.environment import identity
+from jobsched.environment import for_trusted_code, identity
 from jobsched.executor import Context
 from jobsched.hidden_settings import HiddenSettings, forget
 from jobsched.shim.control import Control
@@ -46,7 +46,7 @@ def perform(
         _heed_ending(context, raises=executor.ends_by_exception)
         if executor.in_interpreter:
             # The project's own code keeps the rest of its process's environment; the job's is added to it.
-            os.environ.update(work.env)
+            os.environ.update(for_trusted_code(work.env, os.environ))
             os.environ.update(identity(work))
             after_fork()
             finishing.forget_inherited()

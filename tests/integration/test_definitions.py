@@ -281,3 +281,11 @@ def test_an_interval_counts_from_the_schedules_own_origin() -> None:
 def test_the_task_that_carries_hints_cannot_be_a_job() -> None:
     with pytest.raises(InvalidInput, match=r"key 'task': the task 'jobs\.work' belongs to Celery or jobsched itself"):
         definitions.save(parse_job({"name": "Job", "task": "jobs.work"}), actor="ada")
+
+
+@pytest.mark.parametrize("work", [{"call": "tests.sample_callables:add"}, {"task": "sample.add"}])
+def test_the_env_of_trusted_code_cannot_lead_it_to_another_server(work: dict[str, Any]) -> None:
+    spec = parse_job({"name": "Job", "env": {"PGHOSTADDR": "192.0.2.1"}, **work})
+    with pytest.raises(InvalidInput, match="key 'env': the env of a call or task cannot set 'PGHOSTADDR'"):
+        definitions.save(spec, actor="ada")
+    definitions.save(parse_job({"name": "Job", "env": {"PGHOSTADDR": "192.0.2.1"}, "run": "psql"}), actor="ada")

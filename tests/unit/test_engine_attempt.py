@@ -205,6 +205,13 @@ def test_garbage_in_the_conversation_is_a_failure_and_not_a_crash(
     assert "unreadable" in report.outcome.reason
 
 
+def test_a_variable_that_leads_trusted_code_elsewhere_fails_the_run_before_the_code(slot: Slot) -> None:
+    outcome = slot.perform(call("greet", env={"PGHOSTADDR": "192.0.2.1"}), ScriptedWatch(), deadline=deadline()).outcome
+    assert (outcome.verdict, outcome.error, outcome.no_retry) == (Verdict.FAILED, "InvalidInput", True)
+    assert "cannot set 'PGHOSTADDR'" in outcome.reason
+    assert slot.perform(call("greet", env={"OWN": "1"}), ScriptedWatch(), deadline=deadline()).outcome.result
+
+
 def test_parameters_larger_than_any_buffer_arrive(slot: Slot) -> None:
     report = slot.perform(call("greet", params={"name": "x" * 400_000}), ScriptedWatch(), deadline=deadline())
     assert report.outcome.result == {"greeting": "hello " + "x" * 400_000}
