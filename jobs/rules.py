@@ -11,10 +11,12 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models.functions import JSONObject
 from django.utils.dateparse import parse_datetime
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
-from jobs.models import FormerSchedule, Schedule
+from jobs.models import FormerSchedule, Job, Schedule
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.exclusions import Exclusions
 from jobsched.domain.solar import Solar
@@ -81,9 +83,8 @@ def crontab_in_words(crontab: CrontabSchedule) -> str:
     return _crontab((*row, str(crontab.timezone))).words()
 
 
-def former_rule(former: FormerSchedule) -> Rule:
-    """Return the rule that a schedule had until it was changed."""
-    data: dict[str, Any] = former.rule
+def former_rule(data: dict[str, Any], *, begins: datetime) -> Rule:
+    """Return the rule that a schedule had until it was changed, as FormerSchedule keeps it."""
 
     def moment(key: str) -> datetime | None:
         found = parse_datetime(data[key]) if data.get(key) else None
@@ -99,7 +100,7 @@ def former_rule(former: FormerSchedule) -> Rule:
         solar=words("solar"),
         stored=as_text(data.get("stored")),
         exclusions=as_text(data.get("exclusions")),
-        anchor=moment("anchor") or former.until,
+        anchor=moment("anchor") or begins,
         start_time=moment("start_time"),
         expires=moment("expires"),
     )
@@ -240,15 +241,57 @@ def jitter(schedule_id: int, limit: timedelta) -> timedelta:
     return timedelta(microseconds=(limit // timedelta(microseconds=1) * part) >> 20)
 
 
-def in_words(schedule: Schedule | None) -> str:
+def in_words(schedule: Schedule) -> str:
     """Return when a job fires, for people. The rows must be at hand (select_related): it costs no query then."""
-    if schedule is None:
-        return "only on request"
     task = schedule.periodic_task
     words = timetable(rule_of(task, schedule)).words()
     if task.one_off and not words.startswith("once"):
         words += ", once only"
     return words if task.enabled else f"{words} (switched off)"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deletion:
+    """The deletion of a job's schedule: from then on the job ran on request only, until it was given another."""
+
+    at: datetime
+    by: str
+    outside: bool
+    """By SQL or another program through the ORM, and not by a verb of ours."""
+
+
+def with_deletion(jobs: QuerySet[Job]) -> QuerySet[Job]:
+    """Have a query of jobs bring what `job_in_words` needs of a schedule that is gone, in the same statement."""
+    last = FormerSchedule.objects.deletions().filter(job=OuterRef("pk"))
+    fields = JSONObject(at="until", by="deleted_by", outside="deleted_outside")
+    return jobs.annotate(schedule_deleted=Subquery(last.values(fields=fields)[:1]))
+
+
+def job_in_words(job: Job) -> str:
+    """Return when a job fires, for people. The job must come from `with_deletion`, its schedule's rows at hand."""
+    schedule = getattr(job, "schedule", None)
+    if schedule is not None:
+        return in_words(schedule)
+    kept = getattr(job, "schedule_deleted", None)
+    return only_on_request(Deletion(**{**kept, "at": parse_datetime(kept["at"])}) if kept else None)
+
+
+def last_deletion(job: Job) -> Deletion | None:
+    """Return the last deletion of a schedule of this job."""
+    last = FormerSchedule.objects.deletions().filter(job=job).first()
+    return deletion(last) if last else None
+
+
+def deletion(former: FormerSchedule) -> Deletion:
+    """Return the deletion that ended a former schedule."""
+    return Deletion(at=former.until, by=former.deleted_by or "", outside=former.deleted_outside)
+
+
+def only_on_request(last: Deletion | None) -> str:
+    """Say that a job has no schedule, and since when if somebody deleted that behind our back."""
+    if last is None or not last.outside:
+        return "only on request"
+    return f"only on request: its schedule was deleted outside of jobsched at {utc(last.at):%Y-%m-%d %H:%M:%S} UTC"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

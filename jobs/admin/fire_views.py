@@ -13,7 +13,7 @@ from django.urls import URLPattern, path, reverse
 
 from jobs.admin import backfilling, job_fires, upcoming
 from jobs.models import Job, Run
-from jobs.rules import in_words
+from jobs.rules import job_in_words, with_deletion
 from jobs.services.backfill import Filled
 
 
@@ -40,6 +40,7 @@ class FireViews(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at ru
             raise PermissionDenied
         runs = self.admin_site.get_model_admin(Run)
         shown = job_fires.page(job, request.GET, with_runs=runs.has_view_permission(request))
+        shown["scheduled"] = getattr(job, "schedule", None) is not None
         return self.page(request, "fires", title=f"Fires of {job.name}: expected and actual", job=job, **shown)
 
     def upcoming_view(self, request: HttpRequest) -> HttpResponse:
@@ -52,7 +53,7 @@ class FireViews(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at ru
         """Ask for a period, show what a backfill would do, and do it once that was confirmed (POST)."""
         if not self.has_operate_permission(request):
             raise PermissionDenied
-        job = get_object_or_404(Job.objects.current().select_related("project"), pk=job_id)
+        job = get_object_or_404(with_deletion(Job.objects.current().select_related("project")), pk=job_id)
         form = backfilling.BackfillForm(request.POST if request.method == "POST" else None)
         filled = None
         if request.method == "POST" and "again" not in request.POST and form.is_valid():
@@ -68,7 +69,7 @@ class FireViews(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at ru
             form=form,
             filled=filled,
             passed_over=backfilling.summary(filled) if filled else "",
-            words=in_words(getattr(job, "schedule", None)),
+            words=job_in_words(job),
         )
 
     def _backfilled(self, request: HttpRequest, job: Job, filled: Filled) -> HttpResponse:

@@ -66,6 +66,8 @@ class Row:
     badge: SafeString | str
     reason: SafeString | str
     unexplained: bool
+    also: tuple[Row, ...] = ()
+    """Further records of the same instant."""
 
 
 def page(job: Job, asked: Any, *, with_runs: bool) -> dict[str, Any]:
@@ -88,8 +90,9 @@ def page(job: Job, asked: Any, *, with_runs: bool) -> dict[str, Any]:
         "total": len(account.instants),
         "shown": shown,
         "rows": [_row(instant, with_runs=with_runs) for instant in shown],
-        "unexpected": [_unexpected(run) for run in account.unexpected[:INSTANTS_A_PAGE]] if with_runs else [],
+        "unexpected": [_record(run) for run in account.unexpected[:INSTANTS_A_PAGE]] if with_runs else [],
         "unexpected_count": len(account.unexpected),
+        "deletions": account.deletions,
     }
 
 
@@ -109,10 +112,11 @@ def _row(instant: Instant, *, with_runs: bool) -> Row:
         badge=state_badge(run.state, cancelling=run.cancel_requested_at is not None) if run else "",
         reason=short(instant.reason) if told and instant.reason else "",
         unexplained=instant.became is Became.UNEXPLAINED,
+        also=tuple(_record(other) for other in instant.also) if with_runs else (),
     )
 
 
-def _unexpected(run: Run) -> Row:
+def _record(run: Run) -> Row:
     return Row(
         at=moment(run.scheduled_for),
         became="",

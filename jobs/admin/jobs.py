@@ -22,7 +22,7 @@ from jobs.admin.job_list import ArchivedFilter, OwnProjectFilter
 from jobs.admin.run_list import QueueFilter
 from jobs.admin.run_now import RunNowForm, request_runs
 from jobs.models import Job, Run
-from jobs.rules import in_words
+from jobs.rules import job_in_words, last_deletion, with_deletion
 from jobs.services import control, definitions
 from jobsched.domain.errors import InvalidInput, JobschedError
 
@@ -77,7 +77,7 @@ class JobAdmin(FireViews):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
         jobs: QuerySet[Job] = super().get_queryset(request)
         last = Run.objects.filter(job=OuterRef("pk")).order_by("-id")
-        return jobs.annotate(
+        return with_deletion(jobs).annotate(
             last_run_id=Subquery(last.values("pk")[:1]), last_run_state=Subquery(last.values("state")[:1])
         )
 
@@ -104,7 +104,7 @@ class JobAdmin(FireViews):
 
     @admin.display(description="schedule")
     def words(self, job: Job) -> str:
-        return in_words(getattr(job, "schedule", None))
+        return job_in_words(job)
 
     @admin.display(description="next fire", ordering="schedule__next_fire_at")
     def next_fire(self, job: Job) -> SafeString | str:
@@ -113,7 +113,7 @@ class JobAdmin(FireViews):
             return NOTHING
         if schedule.stale:
             return format_html('<span title="{}">soon known</span>', "beat works it out with its next tick")
-        return moment(schedule.next_fire_at)
+        return schedule.held or moment(schedule.fires_next_at)
 
     @admin.display(description="last run")
     def last_run(self, job: Job) -> SafeString | str:
@@ -171,6 +171,7 @@ class JobAdmin(FireViews):
         context["manifest"] = job_page.manifest_text(obj) if obj else ""
         context["may_operate"] = obj is not None and self.has_operate_permission(request) and obj.archived_at is None
         context["scheduled"] = obj is not None and getattr(obj, "schedule", None) is not None
+        context["deletion"] = last_deletion(obj) if obj is not None and not context["scheduled"] else None
         context["subtitle"] = None
         if obj:
             context["title"] = f"{obj.name}"

@@ -30,7 +30,7 @@ def job_summary(view: JobView) -> dict[str, Any]:
         "kind": job.kind,
         "description": job.description,
         "words": view.words,
-        "next_fire_at": _moment(schedule.next_fire_at if schedule else None),
+        "next_fire_at": _moment(schedule.fires_next_at if schedule else None),
         "queue": job.queue,
         "priority": job.priority,
         "paused": job.paused,
@@ -69,10 +69,14 @@ def account(told: Account) -> dict[str, Any]:
                 "run": instant.run.pk if instant.run else None,
                 "state": instant.run.state if instant.run else None,
                 "reason": instant.reason,
+                "also": [{"run": run.pk, "state": run.state, "reason": run.reason} for run in instant.also],
             }
             for instant in told.instants
         ],
         "unexpected": [run.pk for run in told.unexpected],
+        "deletions": [
+            {"at": _moment(deletion.at), "by": deletion.by, "outside": deletion.outside} for deletion in told.deletions
+        ],
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -78,6 +78,8 @@ class Schedule(models.Model):
         editable=False,
         help_text="Why instants that are owed did not fire, if it was not for want of a beat.",
     )
+    # What was due up to here, while it was held, is for its catch-up rule, whatever its jitter.
+    held_until = MomentField(null=True, editable=False)
 
     objects = ScheduleQuerySet.as_manager()
 
@@ -100,22 +102,60 @@ class Schedule(models.Model):
     def __str__(self) -> str:
         return str(self.periodic_task)
 
+    @property
+    def held(self) -> str:
+        """Why it does not fire: "paused", "switched off", or empty when it does."""
+        return "paused" if self.paused else "switched off" if self.switched_off else ""
+
+    @property
+    def fires_next_at(self) -> datetime | None:
+        """When it fires next; None while it is held, and before a beat has worked it out."""
+        return None if self.held else self.next_fire_at
+
+
+class FormerScheduleQuerySet(models.QuerySet["FormerSchedule"]):
+    def deletions(self) -> FormerScheduleQuerySet:
+        """The last rules of schedules that were deleted, the latest first."""
+        return self.filter(deleted_by__isnull=False).order_by("-until", "-id")
+
 
 class FormerSchedule(models.Model):
-    """How a schedule read until it was changed: written by a database trigger, never altered.
+    """How the schedule of a job read until it was changed or deleted: written by database triggers.
 
-    With it the instants of any former period can be worked out.
+    With it the instants of any former period can be worked out, also after the schedule is gone. A rule counts for the
+    instants after `begins` up to `until`. While it is `unrecorded`, no beat has looked at it: the next one works out
+    what was due by it, records that as a skipped run, and takes the mark away. Nothing else is ever altered.
     """
 
     schedule = models.ForeignKey(
         Schedule, on_delete=models.DO_NOTHING, related_name="former", db_constraint=False, db_index=False
     )
+    job = models.ForeignKey(
+        Job, on_delete=models.DO_NOTHING, related_name="former_schedules", db_constraint=False, db_index=False
+    )
+    begins = MomentField()
     until = MomentField()
     rule = models.JSONField()
+    unrecorded = models.BooleanField(db_default=False, default=False)
+    # That changed it: further changes in the same transaction are part of this one.
+    transaction = models.BigIntegerField(null=True)
+    # Who deleted the schedule at `until`; NULL when it was changed and goes on. `deleted_outside`: by SQL or by another
+    # program through the ORM, and not by a verb of ours.
+    deleted_by = models.TextField(null=True)
+    deleted_outside = models.BooleanField(db_default=False, default=False)
+
+    objects = FormerScheduleQuerySet.as_manager()
 
     class Meta:
         ordering = ["until"]
-        indexes = [models.Index(fields=["schedule", "until"], name="jobs_formerschedule_until")]
+        indexes = [
+            models.Index(fields=["schedule", "until"], name="jobs_formerschedule_until"),
+            models.Index(fields=["job", "until"], name="jobs_formerschedule_of_job"),
+            models.Index(
+                fields=["job", "until"], condition=Q(deleted_by__isnull=False), name="jobs_formerschedule_deleted"
+            ),
+            models.Index(fields=["id"], condition=Q(unrecorded=True), name="jobs_formerschedule_unrecorded"),
+        ]
 
     def __str__(self) -> str:
         return f"schedule {self.schedule_id} until {self.until}"

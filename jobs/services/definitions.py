@@ -19,8 +19,22 @@ from django_celery_beat.models import ClockedSchedule, CrontabSchedule, Interval
 from jobs import celery_tasks
 from jobs.conf import conf
 from jobs.models import Job, Project, Run, Schedule
-from jobs.rules import Rule, as_text, excluded, first_after, in_words, instants, jitter, rule_for, rule_of, timetable
+from jobs.rules import (
+    Rule,
+    as_text,
+    excluded,
+    first_after,
+    in_words,
+    instants,
+    jitter,
+    last_deletion,
+    only_on_request,
+    rule_for,
+    rule_of,
+    timetable,
+)
 from jobs.store import control
+from jobs.store.schedules import name_actor
 from jobs.store.session import django_connection
 from jobsched import callables
 from jobsched.domain import durations
@@ -109,7 +123,7 @@ def save(spec: JobSpec, *, project: str = "default", actor: str, where: str = ""
             job = Job(project=owner, name=spec.name, **fields, paused=spec.paused)
             job.save()
             result = Result.CREATED
-            _save_schedule(job, spec, where=where)
+            _save_schedule(job, spec, actor=actor, where=where)
         elif must_be_new:
             raise Conflict(f"There is a job '{spec.name}' in project '{project}' already; change that one.")
         else:
@@ -120,7 +134,7 @@ def save(spec: JobSpec, *, project: str = "default", actor: str, where: str = ""
                 for name in changed:
                     setattr(job, name, fields[name])
                 job.save(update_fields=changed)
-            moved = _save_schedule(job, spec, where=where)
+            moved = _save_schedule(job, spec, actor=actor, where=where)
             result = Result.UPDATED if changed or moved else Result.UNCHANGED
     if result is not Result.UNCHANGED:
         logger.info("job %s project=%s job=%s actor=%s", result, project, spec.name, actor)
@@ -206,7 +220,7 @@ def _celery_policy(spec: JobSpec, *, where: str) -> dict[str, Any]:
     return policy
 
 
-def _save_schedule(job: Job, spec: JobSpec, *, where: str) -> bool:
+def _save_schedule(job: Job, spec: JobSpec, *, actor: str, where: str) -> bool:
     """Make the job's PeriodicTask, and our row beside it, what the spec says. Return whether anything changed."""
     schedule = Schedule.objects.filter(job=job).with_rule().first()
     now = datetime.now(UTC)
@@ -214,6 +228,7 @@ def _save_schedule(job: Job, spec: JobSpec, *, where: str) -> bool:
     if wanted is None:
         if schedule is None:
             return False
+        name_actor(django_connection, actor)
         schedule.periodic_task.delete()
         return True
     rule = replace(
@@ -302,8 +317,11 @@ def _policies(spec: JobSpec) -> dict[str, Any]:
 def _new_task(job: Job) -> PeriodicTask:
     # The name is for people: beat makes runs of this row and sends no message. No Celery task answers to it,
     # since whoever can write to the broker may wake workers and must not request jobs.
+    name = f"{job.project.name}/{job.name} (job {job.pk})"
+    # A row that SQL has parted from its job, or from our row beside it, has the name still.
+    PeriodicTask.objects.filter(name=name, task="jobs.trigger", jobs_schedule__job=None).delete()
     return PeriodicTask(
-        name=f"{job.project.name}/{job.name} (job {job.pk})",
+        name=name,
         task="jobs.trigger",
         args=json.dumps([job.name]),
         kwargs=json.dumps({"project": job.project.name}),
@@ -350,7 +368,7 @@ def preview_of(job: Job, *, count: int = 5) -> Preview:
     """Return the schedule of a saved job in words, and its next instants as the scheduler will fire them."""
     schedule = Schedule.objects.filter(job=job).with_rule().first()
     if schedule is None:
-        return Preview(words="only on request")
+        return Preview(words=only_on_request(last_deletion(job)))
     task = schedule.periodic_task
     if not task.enabled:
         return Preview(words=in_words(schedule))
@@ -478,6 +496,7 @@ def _when(schedule: Schedule) -> dict[str, Any]:
 def remove(job: Job, *, actor: str) -> None:
     """Delete a job: its schedule goes and its waiting runs are cancelled, its history stays."""
     with transaction.atomic():
+        name_actor(django_connection, actor)
         PeriodicTask.objects.filter(jobs_schedule__job=job).delete()
         Job.objects.filter(pk=job.pk).update(archived_at=datetime.now(UTC))
         waiting = list(Run.objects.active().filter(job=job).values_list("pk", flat=True))

@@ -11,15 +11,14 @@ from datetime import UTC
 from typing import Any
 
 from django.core.files.storage import default_storage
-from django.db.models import F, OuterRef, Subquery
+from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import JSONObject, Now, Right
 
 from jobs.conf import conf
 from jobs.models import Attempt, Job, OutputChunk, Run, Transition
-from jobs.models.job import JobQuerySet
 from jobs.models.run import RunQuerySet
 from jobs.models.runfilter import RunFilter
-from jobs.rules import in_words
+from jobs.rules import job_in_words, with_deletion
 from jobsched.domain import durations
 from jobsched.domain.errors import NotFound, Unavailable
 from jobsched.domain.states import FINISHED, State
@@ -104,13 +103,14 @@ def job(name: str, *, project: str) -> JobView:
         raise NotFound(f"There is no job '{name}' in project '{project}'.") from None
 
 
-def _jobs() -> JobQuerySet:
+def _jobs() -> QuerySet[Job]:
     kinds = (f"schedule__periodic_task__{kind}" for kind in ("crontab", "interval", "clocked", "solar"))
-    return Job.objects.current().select_related("project", *kinds).annotate(version=F("definition__version"))
+    found = Job.objects.current().select_related("project", *kinds).annotate(version=F("definition__version"))
+    return with_deletion(found)
 
 
 def _job_view(job: Job) -> JobView:
-    return JobView(job=job, version=getattr(job, "version", 0), words=in_words(getattr(job, "schedule", None)))
+    return JobView(job=job, version=getattr(job, "version", 0), words=job_in_words(job))
 
 
 def runs(chosen: RunFilter = EVERY_RUN, *, before: int | None = None, limit: int) -> list[RunView]:

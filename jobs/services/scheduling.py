@@ -6,6 +6,7 @@ import logging
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Final
 
 from django.db import transaction
@@ -13,10 +14,10 @@ from django.db import transaction
 from jobs import messages
 from jobs.conf import conf
 from jobs.models import Run, Schedule
-from jobs.rules import excluded, first_after, jitter, timetable
+from jobs.rules import excluded, first_after, former_rule, instants, jitter, timetable
 from jobs.store import births, limits, schedules
 from jobs.store.births import Birth
-from jobs.store.schedules import Advance, Agenda, Entry
+from jobs.store.schedules import Advance, Agenda, Entry, Unrecorded
 from jobs.store.session import django_connection, short_transaction, still_here
 from jobsched.domain.states import State
 from jobsched.domain.timetables import Every
@@ -40,6 +41,8 @@ SIGN_EACH: Final = 10_000
 """So many instants are walked in a moment."""
 PUBLISH_SECONDS: Final = 15
 """A broker may take its time to confirm a batch."""
+UNSEEN_COUNT_LIMIT: Final = 10_000
+"""At most so many instants are counted of a rule that was changed before a beat looked at it."""
 AHEAD_LIMIT: Final = 10_000
 """At most so many instants of a blackout are told in one skipped run."""
 
@@ -72,14 +75,52 @@ def agenda() -> Agenda:
 
 
 def refresh_edited(*, limit: int = BATCH) -> int:
-    """Work out the next instant of schedules that were made or edited. Return how many there were."""
+    """Work out the next instant of schedules that were made or edited. Return how many there were.
+
+    What was due by rules that were changed before any beat looked at them is recorded first.
+    """
+    recorded = _record_unseen(limit=limit)
     with short_transaction(wait_for_disk=False):  # undone by a crash, they are stale again
         entries = schedules.lock_stale(django_connection, limit=limit)
         schedules.advance(
             django_connection,
-            [Advance(id=e.id, cursor=e.cursor, next_fire_at=_wake(e, _first(e))) for e in entries],
+            [
+                Advance(
+                    id=entry.id,
+                    cursor=entry.cursor,
+                    next_fire_at=_wake(entry, first),
+                    still_owes=_was_held_at(entry, first),
+                )
+                for entry, first in ((entry, _first(entry)) for entry in entries)
+            ],
         )
-    return len(entries)
+    return recorded + len(entries)
+
+
+def _record_unseen(*, limit: int) -> int:
+    """Record what was due by rules that no beat had looked at, one skipped run each. Return how many rules."""
+    with short_transaction(wait_for_disk=False):
+        unrecorded = schedules.lock_unrecorded(django_connection, limit=limit)
+        births.create(django_connection, [birth for former in unrecorded if (birth := _unseen(former))])
+        schedules.mark_recorded(django_connection, unrecorded)
+    return len(unrecorded)
+
+
+def _unseen(former: Unrecorded) -> Birth | None:
+    still_here()
+    rule = former_rule(former.rule, begins=former.begins)
+    found = list(islice(instants(rule, after=former.begins, until=former.until), UNSEEN_COUNT_LIMIT + 1))
+    if not found:
+        return None
+    counted = len(found) <= UNSEEN_COUNT_LIMIT
+    return _skipped(
+        former.schedule_id,
+        former.job_id,
+        first=found[0],
+        last=found[-1] if counted else former.until,
+        count=len(found) if counted else None,
+        reason="due, but its schedule was changed or deleted before a beat had looked at it",
+    )
 
 
 def _first(entry: Entry) -> datetime | None:
@@ -143,8 +184,15 @@ def send_due(*, limit: int = SEND_BATCH) -> int:
     with short_transaction(frozen_seconds=PUBLISH_SECONDS):
         entries = schedules.lock_due_tasks(django_connection, limit=limit)
         plans = [(entry, due(entry)) for entry in entries]
-        schedules.advance(django_connection, [_advance(entry, fires) for entry, fires in plans])
         unsent = messages.send_many([entry.message for entry, fires in plans if entry.message for _ in fires.fire])
+        not_sent = Counter(failure.message.name for failure in unsent)
+        schedules.advance(
+            django_connection,
+            [
+                _advance(entry, fires, not_sent=not_sent[entry.message.name] if entry.message else 0)
+                for entry, fires in plans
+            ],
+        )
     for failure in unsent:
         logger.error(
             "plain task not sent, its row makes no sense schedule=%r error=%s", failure.message.name, failure.why
@@ -175,10 +223,13 @@ def due(entry: Entry) -> Fires:
         if after is None or after > now:
             return Fires(cursor=entry.last_run_at, upcoming=after)
         first = after
+    if entry.held_why and entry.held_until and entry.job_id is not None:
+        now = max(now, entry.held_until)  # all that was due by then was missed, whatever its jitter
     exclusions = excluded(entry.rule)
     following = first_after(entry.rule, first)
     # By far the most: one instant, on time.
-    if (following is None or following > now) and exclusions is None and not _away(entry, first, now):
+    on_time = not _away(entry, first, now) and not _expired(entry)
+    if on_time and exclusions is None and (following is None or following > now):
         return Fires(fire=(first,), cursor=first, upcoming=_if_repeated(entry, following))
     owed = _Owed(entry, first=first, now=now)
     owed.walk()
@@ -188,6 +239,12 @@ def due(entry: Entry) -> Fires:
 def _away(entry: Entry, first: datetime, now: datetime) -> bool:
     """Tell whether the schedule was held, or no beat was there, so that its catch-up rule decides."""
     return bool(entry.held_why) or first < now - LATE
+
+
+def _expired(entry: Entry) -> bool:
+    """Tell whether a plain task's row has expired: its message would be thrown away, so it is not sent any more."""
+    expires = entry.rule.expires
+    return entry.job_id is None and expires is not None and expires <= entry.now
 
 
 def _if_repeated(entry: Entry, upcoming: datetime | None) -> datetime | None:
@@ -242,6 +299,8 @@ class _Owed:
         self.upcoming = instant
 
     def _most(self) -> int:
+        if _expired(self.entry):
+            return 0
         if not _away(self.entry, self.first, self.now):
             return COUNT_LIMIT
         most = {Schedule.CatchUp.NONE: 0, Schedule.CatchUp.LATEST: 1}.get(
@@ -292,16 +351,17 @@ class _Owed:
             fire, self.upcoming = fire[:1], None
         skips = list(self.shut)
         if self.earliest and self.latest_earlier:
-            why = f"it was {entry.held_why}" if entry.held_why else "no beat was running"
             skips.append(
-                Skip(
-                    first=self.earliest,
-                    last=self.latest_earlier,
-                    count=self.earlier,
-                    reason=f"missed: {why} (catch_up: {entry.catch_up})",
-                )
+                Skip(first=self.earliest, last=self.latest_earlier, count=self.earlier, reason=self._why_missed())
             )
         return Fires(fire=fire, skips=tuple(skips), cursor=self.last, upcoming=self.upcoming)
+
+    def _why_missed(self) -> str:
+        entry = self.entry
+        if _expired(entry):
+            return f"its row expired at {entry.rule.expires:%Y-%m-%d %H:%M:%S} UTC, before a beat could send it"
+        why = f"it was {entry.held_why}" if entry.held_why else "no beat was running"
+        return f"missed: {why} (catch_up: {entry.catch_up})"
 
 
 def _births(plans: list[tuple[Entry, Fires]]) -> tuple[list[Birth], list[Birth]]:
@@ -323,31 +383,42 @@ def _births(plans: list[tuple[Entry, Fires]]) -> tuple[list[Birth], list[Birth]]
                     not_before=instant + offset if offset else None,
                 )
             )
-        free += [_skipped(entry, entry.job_id, skip) for skip in fires.skips]
+        free += [
+            _skipped(entry.id, entry.job_id, first=skip.first, last=skip.last, count=skip.count, reason=skip.reason)
+            for skip in fires.skips
+        ]
     return free, limited
 
 
-def _skipped(entry: Entry, job_id: int, skip: Skip) -> Birth:
-    several = f"{skip.count} instants from {skip.first:%Y-%m-%d %H:%M:%S} to {skip.last:%Y-%m-%d %H:%M:%S} UTC"
+def _skipped(
+    schedule_id: int, job_id: int, *, first: datetime, last: datetime, count: int | None, reason: str
+) -> Birth:
+    """Return the run that records instants which are not run. `count` is None when they are too many to count."""
+    several = f"{count or 'all'} instants from {first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC"
     return Birth(
         job_id=job_id,
         trigger=Run.Trigger.SCHEDULE,
-        schedule_id=entry.id,
-        scheduled_for=skip.first,
-        skip_reason=f"{skip.reason}; {several}" if skip.count > 1 else skip.reason,
-        skipped_until=skip.last,
-        skipped_count=skip.count,
+        schedule_id=schedule_id,
+        scheduled_for=first,
+        skip_reason=reason if count == 1 else f"{reason}; {several}",
+        skipped_until=last,
+        skipped_count=count,
     )
 
 
-def _advance(entry: Entry, fires: Fires) -> Advance:
+def _advance(entry: Entry, fires: Fires, *, not_sent: int = 0) -> Advance:
     return Advance(
         id=entry.id,
         cursor=fires.cursor,
         next_fire_at=_wake(entry, fires.upcoming),
-        fired=len(fires.fire),
+        fired=len(fires.fire) - not_sent,
         finished=entry.one_off and bool(fires.fire),
+        still_owes=_was_held_at(entry, fires.upcoming),
     )
+
+
+def _was_held_at(entry: Entry, instant: datetime | None) -> bool:
+    return instant is not None and entry.held_until is not None and instant <= entry.held_until
 
 
 def _wake(entry: Entry, instant: datetime | None) -> datetime | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -46,6 +47,8 @@ class Entry:
     catch_up_limit: int
     jitter: timedelta
     held_why: str
+    held_until: datetime | None
+    """When it was held for the last time, until then."""
     job_id: int | None
     last_run_at: datetime | None
     """Later than `cursor` when another scheduler ran it since."""
@@ -66,6 +69,8 @@ class Advance:
     fired: int = 0
     finished: bool = False
     """A one-off that has fired: it is switched off, as django-celery-beat does."""
+    still_owes: bool = False
+    """Something that was due while the schedule was held is not accounted for yet."""
 
 
 _ENTRY = """
@@ -73,7 +78,7 @@ SELECT s.periodic_task_id, clock_timestamp(), s.next_fire_at, s.cursor,
     c.minute, c.hour, c.day_of_month, c.month_of_year, c.day_of_week, c.timezone,
     i.every, i.period, k.clocked_time, o.event, o.latitude::text, o.longitude::text,
     s.timetable::text, s.exclusions::text, s.anchor, t.start_time, t.expires,
-    t.one_off, s.catch_up, s.catch_up_window, s.catch_up_limit, s.jitter, s.held_why, s.job_id,
+    t.one_off, s.catch_up, s.catch_up_window, s.catch_up_limit, s.jitter, s.held_why, s.held_until, s.job_id,
     t.last_run_at, t.total_run_count, {job}
 FROM jobs_schedule s
 JOIN django_celery_beat_periodictask t ON t.id = s.periodic_task_id
@@ -130,6 +135,53 @@ def lock_stale(execute: Execute, *, limit: int) -> list[Entry]:
     return [_entry(row) for row in rows]
 
 
+def name_actor(execute: Execute, actor: str) -> None:
+    """Say who deletes schedules until the end of this transaction: the trigger that keeps the last rule asks.
+
+    Without a name the schedule counts as deleted outside of our verbs.
+    """
+    execute("SELECT set_config('jobsched.actor', %(actor)s, true)", {"actor": actor})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unrecorded:
+    """A rule that a schedule of a job had after `begins` up to `until`, and that no beat had looked at."""
+
+    id: int
+    schedule_id: int
+    job_id: int
+    begins: datetime
+    until: datetime
+    rule: dict[str, Any]
+
+
+def lock_unrecorded(execute: Execute, *, limit: int) -> list[Unrecorded]:
+    """Lock rules that were changed, or deleted with their schedules, before a beat had looked at them.
+
+    Call inside a transaction.
+    """
+    rows = execute(
+        """
+        SELECT id, schedule_id, job_id, begins, until, rule::text FROM jobs_formerschedule WHERE unrecorded
+        ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        """,
+        {"limit": limit},
+    )
+    return [
+        Unrecorded(id=id, schedule_id=schedule, job_id=job, begins=begins, until=until, rule=json.loads(rule))
+        for id, schedule, job, begins, until, rule in rows
+    ]
+
+
+def mark_recorded(execute: Execute, unrecorded: Sequence[Unrecorded]) -> None:
+    """Note that what was due by these rules is recorded."""
+    if unrecorded:
+        execute(
+            "UPDATE jobs_formerschedule SET unrecorded = false WHERE id = ANY(%(ids)s::bigint[])",
+            {"ids": array(former.id for former in unrecorded)},
+        )
+
+
 def _entry(row: Sequence[Any]) -> Entry:
     return Entry(
         id=row[0],
@@ -153,26 +205,27 @@ def _entry(row: Sequence[Any]) -> Entry:
         catch_up_limit=row[24],
         jitter=row[25],
         held_why=row[26],
-        job_id=row[27],
-        last_run_at=row[28],
-        run_count=row[29],
-        limited=row[30] is True,
-        message=_message(row) if len(row) > 31 else None,
+        held_until=row[27],
+        job_id=row[28],
+        last_run_at=row[29],
+        run_count=row[30],
+        limited=row[31] is True,
+        message=_message(row) if len(row) > 32 else None,
     )
 
 
 def _message(row: Sequence[Any]) -> Message:
     return Message(
-        name=row[30],
-        task=row[31],
-        args=row[32],
-        kwargs=row[33],
-        queue=row[34],
-        exchange=row[35],
-        routing_key=row[36],
-        headers=row[37],
-        priority=row[38],
-        expire_seconds=row[39],
+        name=row[31],
+        task=row[32],
+        args=row[33],
+        kwargs=row[34],
+        queue=row[35],
+        exchange=row[36],
+        routing_key=row[37],
+        headers=row[38],
+        priority=row[39],
+        expire_seconds=row[40],
         expires=row[20],
         now=row[1],
     )
@@ -182,7 +235,8 @@ _ADVANCE = """
 WITH i AS MATERIALIZED (
     SELECT * FROM unnest(
         %(ids)s::bigint[], %(cursors)s::timestamptz[], %(nexts)s::timestamptz[], %(fired)s::int[],
-        %(finished)s::boolean[]) AS i(id, cursor, next_fire_at, fired, finished)
+        %(finished)s::boolean[], %(still_owes)s::boolean[])
+    AS i(id, cursor, next_fire_at, fired, finished, still_owes)
 ), counted AS (
     UPDATE django_celery_beat_periodictask t SET
         last_run_at = least(i.cursor, clock_timestamp()),
@@ -191,7 +245,7 @@ WITH i AS MATERIALIZED (
     FROM i WHERE t.id = ANY(%(ids)s::bigint[]) AND t.id = i.id AND (i.fired > 0 OR i.finished)
 )
 UPDATE jobs_schedule s SET cursor = i.cursor, next_fire_at = i.next_fire_at, stale = false,
-    held_why = CASE WHEN s.paused OR s.switched_off THEN s.held_why ELSE '' END
+    held_why = CASE WHEN s.paused OR s.switched_off OR i.still_owes THEN s.held_why ELSE '' END
 FROM i WHERE s.periodic_task_id = ANY(%(ids)s::bigint[]) AND s.periodic_task_id = i.id
 """
 
@@ -208,6 +262,7 @@ def advance(execute: Execute, advances: Sequence[Advance]) -> None:
             "nexts": array(a.next_fire_at for a in advances),
             "fired": array(a.fired for a in advances),
             "finished": array(a.finished for a in advances),
+            "still_owes": array(a.still_owes for a in advances),
         },
     )
 
@@ -215,7 +270,7 @@ def advance(execute: Execute, advances: Sequence[Advance]) -> None:
 def rehearse(execute: Execute) -> None:
     """Lock and advance nothing, so that the statements which do are planned."""
     lock_due_jobs(execute, limit=0)
-    execute(_ADVANCE, dict.fromkeys(("ids", "cursors", "nexts", "fired", "finished")))
+    execute(_ADVANCE, dict.fromkeys(("ids", "cursors", "nexts", "fired", "finished", "still_owes")))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -223,6 +278,7 @@ class Agenda:
     """What there is to do, asked in one statement: idle beats cost next to nothing."""
 
     stale: bool
+    """A schedule was changed since a beat looked at it, or was changed again or deleted before one did."""
     due_jobs: bool
     rush: bool
     """More of them than one batch takes."""
@@ -258,7 +314,7 @@ def agenda(execute: Execute, *, batch: int, lease: timedelta) -> Agenda:
                     OR EXISTS (SELECT FROM jobs_run WHERE state = 'queued' AND held = 1) AS held
         )
         SELECT
-            EXISTS (SELECT FROM jobs_schedule WHERE stale),
+            EXISTS (SELECT FROM jobs_schedule WHERE stale) OR EXISTS (SELECT FROM jobs_formerschedule WHERE unrecorded),
             job <= now,
             CASE WHEN job <= now THEN EXISTS (
                 SELECT FROM jobs_schedule

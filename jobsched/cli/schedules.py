@@ -93,13 +93,25 @@ def _print_account(told: dict[str, Any], *, gaps: bool) -> None:
     if rows:
         table(
             ["expected (UTC)", "became", "run", "state", "reason"],
-            [(moment(row["at"]), row["became"], row["run"], row["state"], row["reason"]) for row in rows],
+            [line for row in rows for line in _records(row)],
         )
     counts = ", ".join(f"{count} {became}" for became, count in told["counts"].items())
     click.echo(f"{counted(len(told['instants']), 'instant')}: {counts}")
     if told["unexpected"]:
         runs = ", ".join(str(run) for run in told["unexpected"])
         click.echo(f"runs for moments that the schedule did not name then: {runs}")
+    for deletion in told["deletions"]:
+        outside = ", outside of jobsched" if deletion["outside"] else ""
+        click.echo(f"the schedule was deleted at {moment(deletion['at'])} UTC by {deletion['by']}{outside}")
+
+
+def _records(instant: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Return a line for each record of an instant: mostly one."""
+    from jobsched.cli.tables import moment
+
+    at = moment(instant["at"])
+    first = (at, instant["became"], instant["run"], instant["state"], instant["reason"])
+    return [first, *((at, "also", run["run"], run["state"], run["reason"]) for run in instant["also"])]
 
 
 @click.command()

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from jobs.models import Project, Queue, Schedule
+from jobs.models import Job, Project, Queue, Schedule
 from jobs.services import definitions, scheduling
 from jobsched.domain.specs import JobSpec
+from tests.integration.api import signed_in
 
 TASKS, QUEUES = "/admin/django_celery_beat/periodictask/", "/admin/jobs/queue/"
 
@@ -134,10 +138,6 @@ def test_a_schedule_of_a_kind_they_do_not_know_is_shown_in_words(admin_client: C
         assert "second Tuesday" in page and job in page
     assert 'name="_save"' not in admin_client.get(_page(ruled)).content.decode()
     assert admin_client.post(_page(ruled), {"name": "Other"}).status_code == 403
-    admin_client.post(TASKS, {"action": "disable_tasks", "_selected_action": ruled.pk})
-    ruled.refresh_from_db()
-    assert not ruled.enabled
-    assert "switched off" in admin_client.get("/admin/jobs/job/").content.decode()
 
 
 def test_rows_without_any_schedule_are_shown(admin_client: Client, plain: PeriodicTask) -> None:
@@ -147,13 +147,141 @@ def test_rows_without_any_schedule_are_shown(admin_client: Client, plain: Period
         assert admin_client.get(address).status_code == 200
 
 
-def test_the_schedule_of_a_job_has_its_policies_there(admin_client: Client, db: None) -> None:
+@pytest.fixture
+def nightly(db: None) -> PeriodicTask:
+    """The schedule of a job, of a kind that django-celery-beat has a row for."""
     Project.objects.get_or_create(name="default")
     definitions.save(JobSpec(name="Nightly", run="true", schedule="0 3 * * *"), actor="test")
-    task = PeriodicTask.objects.get(jobs_schedule__job__name="Nightly")
-    assert 'name="catch_up"' not in admin_client.get(_page(task)).content.decode()
-    _saved(admin_client, _page(task))
-    assert Schedule.objects.get(pk=task.pk).catch_up == "latest"
+    return PeriodicTask.objects.get(jobs_schedule__job__name="Nightly")
+
+
+@pytest.fixture
+def changer(db: None) -> Client:
+    """Staff who may do anything to periodic tasks and the rows that they share, and may not even see jobs."""
+    user = User.objects.create(username="changer", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(content_type__app_label="django_celery_beat"))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def _as_it_was(task: PeriodicTask) -> bool:
+    """Tell whether a row still is what it was, and its job still has its schedule."""
+    now = PeriodicTask.objects.filter(pk=task.pk).values().first()
+    same = now == {name: getattr(task, name) for name in now or {}}
+    return same and Schedule.objects.filter(pk=task.pk, job__isnull=False).exists()
+
+
+@pytest.mark.parametrize("who", ["admin_client", "changer"])
+def test_the_schedule_of_a_job_is_read_only_and_leads_to_its_job(
+    who: str, request: pytest.FixtureRequest, nightly: PeriodicTask
+) -> None:
+    client = request.getfixturevalue(who)
+    job = reverse("admin:jobs_job_change", args=[Schedule.objects.get(pk=nightly.pk).job_id])
+    for address in (TASKS, _page(nightly)):
+        page = client.get(address).content.decode()
+        assert f'href="{job}"' in page and "change it there" in page
+    page = client.get(_page(nightly)).content.decode()
+    assert 'name="_save"' not in page and "deletelink" not in page and 'name="catch_up"' not in page
+    assert client.post(_page(nightly), {"name": "Other", "task": "x", "enabled": ""}).status_code == 403
+    assert client.post(f"{TASKS}{nightly.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert _as_it_was(nightly)
+
+
+@pytest.mark.parametrize("who", ["admin_client", "changer"])
+@pytest.mark.parametrize("across", ["0", "1"])
+@pytest.mark.parametrize("action", ["enable_tasks", "disable_tasks", "toggle_tasks", "run_tasks", "delete_selected"])
+def test_no_action_touches_the_schedules_of_jobs(
+    action: str, across: str, who: str, request: pytest.FixtureRequest, nightly: PeriodicTask, ruled: PeriodicTask
+) -> None:
+    client = request.getfixturevalue(who)
+    chosen = {"action": action, "_selected_action": [nightly.pk, ruled.pk], "select_across": across, "post": "yes"}
+    page = client.post(TASKS, chosen, follow=True).content.decode()
+    assert "Left out: 2 schedules of jobs" in page and "Nightly" in page
+    assert _as_it_was(nightly) and _as_it_was(ruled)
+
+
+def test_an_action_is_done_to_the_plain_tasks_among_the_chosen(
+    changer: Client, plain: PeriodicTask, nightly: PeriodicTask
+) -> None:
+    both = {"_selected_action": [plain.pk, nightly.pk]}
+    page = changer.post(TASKS, {"action": "disable_tasks", **both}, follow=True).content.decode()
+    assert "Left out: the schedule of the job" in page and "1 task was successfully disabled" in page
+    plain.refresh_from_db()
+    assert not plain.enabled and _as_it_was(nightly)
+    page = changer.post(TASKS, {"action": "delete_selected", **both}).content.decode()
+    assert "Remind" in page and f'value="{nightly.pk}"' not in page
+    changer.post(TASKS, {"action": "delete_selected", "post": "yes", **both})
+    assert not PeriodicTask.objects.filter(pk=plain.pk).exists() and _as_it_was(nightly)
+
+
+@pytest.mark.parametrize("who", ["admin_client", "changer"])
+def test_a_row_that_a_job_uses_cannot_be_deleted_with_the_schedule_of_the_job(
+    who: str, request: pytest.FixtureRequest, nightly: PeriodicTask
+) -> None:
+    client = request.getfixturevalue(who)
+    crontabs = "/admin/django_celery_beat/crontabschedule/"
+    assert client.post(f"{crontabs}{nightly.crontab_id}/delete/", {"post": "yes"}).status_code == 403
+    chosen = {"action": "delete_selected", "_selected_action": [nightly.crontab_id], "post": "yes"}
+    assert client.post(crontabs, chosen).status_code == 403
+    assert _as_it_was(nightly) and CrontabSchedule.objects.filter(pk=nightly.crontab_id).exists()
+
+
+def test_a_schedule_that_is_switched_off_shows_no_next_fire(admin_client: Client, nightly: PeriodicTask) -> None:
+    scheduling.refresh_edited()
+    address = reverse("admin:jobs_job_changelist")
+    assert "<time" in admin_client.get(address).content.decode()
+    PeriodicTask.objects.filter(pk=nightly.pk).update(enabled=False)
+    page = admin_client.get(address).content.decode()
+    assert "<time" not in page and '<td class="field-next_fire">switched off</td>' in page
+    assert signed_in().get("/api/v1/jobs/Nightly").json()["next_fire_at"] is None
+
+
+def _by_orm(task: PeriodicTask) -> None:
+    PeriodicTask.objects.get(pk=task.pk).delete()
+
+
+def _by_sql(task: PeriodicTask) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM django_celery_beat_periodictask WHERE id = %s", [task.pk])
+
+
+def _by_taking_it_from_the_job(task: PeriodicTask) -> None:
+    Schedule.objects.filter(pk=task.pk).update(job=None)
+
+
+@pytest.mark.parametrize("delete", [_by_orm, _by_sql, _by_taking_it_from_the_job])
+def test_a_deletion_behind_our_back_is_shown_on_the_job_and_among_its_fires(
+    delete: Callable[[PeriodicTask], None], admin_client: Client, nightly: PeriodicTask
+) -> None:
+    job = Job.objects.get()
+    delete(nightly)
+    words = "schedule was deleted outside of jobsched at"
+    assert words in admin_client.get("/admin/jobs/job/").content.decode()
+    page = admin_client.get(f"/admin/jobs/job/{job.pk}/change/").content.decode()
+    assert words in page and "by the database role" in page and "runs on request only" in page
+    fires = admin_client.get(f"/admin/jobs/job/{job.pk}/fires/").content.decode()
+    assert "outside of jobsched" in fires and "by the database role" in fires
+
+    api = signed_in()
+    assert words in api.get("/api/v1/jobs/Nightly").json()["words"]
+    assert words in api.get("/api/v1/jobs/Nightly/next").json()["words"]
+    period = {"from": "2026-01-01T00:00:00Z", "to": (timezone.now() + timedelta(minutes=1)).isoformat()}
+    [deletion] = api.get("/api/v1/jobs/Nightly/fires", period).json()["deletions"]
+    assert deletion["outside"] is True and "database role" in deletion["by"]
+
+    definitions.save(JobSpec(name="Nightly", run="true", schedule="0 4 * * *"), actor="ada")
+    assert words not in admin_client.get(f"/admin/jobs/job/{job.pk}/change/").content.decode()
+    assert len(api.get("/api/v1/jobs/Nightly/fires", period).json()["deletions"]) == 1
+
+
+def test_a_schedule_that_a_verb_takes_away_is_no_warning(admin_client: Client, nightly: PeriodicTask) -> None:
+    job = Job.objects.get()
+    definitions.save(JobSpec(name="Nightly", run="true"), actor="ada")
+    page = admin_client.get(f"/admin/jobs/job/{job.pk}/change/").content.decode()
+    assert "outside of jobsched" not in page
+    fires = admin_client.get(f"/admin/jobs/job/{job.pk}/fires/").content.decode()
+    assert "by ada" in fires and "outside of jobsched" not in fires
 
 
 def test_a_queue_gets_a_rate_and_loses_it(admin_client: Client) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 import pytest
+from celery import current_app
 from django.db import connection
 from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask
@@ -325,6 +327,46 @@ def test_a_message_that_the_broker_refuses_stops_no_other(broker_url: str, trans
         _let_pass(row)
 
     assert (scheduling.send_due(), scheduling.send_due()) == (2, 0)
+
+
+def test_a_plain_task_that_expired_in_an_outage_is_neither_sent_nor_counted(
+    broker_url: str, transactional_db: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    interval = IntervalSchedule.objects.create(every=10, period="minutes")
+    queue = f"expired-{uuid4().hex}"
+    now = timezone.now()
+    rows = {
+        name: PeriodicTask.objects.create(name=name, task="x", queue=queue, interval=interval, expires=expires)
+        for name, expires in (("gone", now - timedelta(seconds=1)), ("lives", now + timedelta(hours=1)))
+    }
+    due = now - timedelta(minutes=25)
+    Schedule.objects.update(stale=False, next_fire_at=due, cursor=due - timedelta(minutes=10), anchor=due)
+
+    assert scheduling.send_due() == 2
+
+    counts = {name: PeriodicTask.objects.get(pk=row.pk) for name, row in rows.items()}
+    assert (counts["gone"].total_run_count, counts["gone"].last_run_at) == (0, None)
+    assert counts["lives"].total_run_count == 1
+    with current_app.connection_for_read() as broker, broker.channel() as channel:
+        sent = [channel.basic_get(queue, no_ack=True) for _ in range(2)]
+        channel.queue_delete(queue)
+    assert [message and message.headers["periodic_task_name"] for message in sent] == ["lives", None]
+    [line] = [record.getMessage() for record in caplog.records if "'gone'" in record.getMessage()]
+    assert "plain task not sent" in line and "instants=3" in line and "its row expired at" in line
+    schedule = Schedule.objects.get(pk=rows["gone"].pk)
+    assert (schedule.next_fire_at, scheduling.send_due()) == (None, 0)
+
+
+def test_a_message_that_cannot_be_sent_is_not_counted(broker_url: str, transactional_db: None) -> None:
+    interval = IntervalSchedule.objects.create(every=10, period="minutes")
+    row = PeriodicTask.objects.create(name="broken", task="x", interval=interval)
+    PeriodicTask.objects.update(args="nonsense")
+    scheduling.refresh_edited()
+    _let_pass(row)
+    assert scheduling.send_due() == 1
+    row.refresh_from_db()
+    assert (row.total_run_count, row.last_run_at) == (0, None)
+    assert Schedule.objects.get().next_fire_at > timezone.now()  # type: ignore[operator]
 
 
 def test_beats_side_by_side_fire_every_instant_once(every: Callable[..., Schedule]) -> None:
