@@ -9,7 +9,7 @@ from jobs.models import Attempt, Run, Transition
 from jobs.services.backfill import Filled
 from jobs.services.bulk import CancelledMany, RetriedMany
 from jobs.services.definitions import Applied, Preview
-from jobs.services.history import Account, Became
+from jobs.services.history import Account, Became, Instant
 from jobs.services.lookahead import Upcoming
 from jobs.services.queues import QueueView
 from jobs.services.reading import JobView, Output, RunStory, RunView
@@ -62,21 +62,23 @@ def preview(shown: Preview) -> dict[str, Any]:
 def account(told: Account) -> dict[str, Any]:
     return {
         "counts": {became.value: told.count(became) for became in Became},
-        "instants": [
-            {
-                "at": _moment(instant.at),
-                "became": instant.became.value,
-                "run": instant.run.pk if instant.run else None,
-                "state": instant.run.state if instant.run else None,
-                "reason": instant.reason,
-                "also": [{"run": run.pk, "state": run.state, "reason": run.reason} for run in instant.also],
-            }
-            for instant in told.instants
-        ],
+        "instants": [_instant(instant) for instant in told.instants],
         "unexpected": [run.pk for run in told.unexpected],
         "deletions": [
             {"at": _moment(deletion.at), "by": deletion.by, "outside": deletion.outside} for deletion in told.deletions
         ],
+    }
+
+
+def _instant(instant: Instant) -> dict[str, Any]:
+    also = [{"run": run.pk, "state": run.state, "reason": run.reason} for run in instant.also]
+    return {
+        "at": _moment(instant.at),
+        "became": instant.became.value,
+        "run": instant.run.pk if instant.run else None,
+        "state": instant.run.state if instant.run else None,
+        "reason": instant.reason,
+        **({"also": also} if also else {}),
     }
 
 

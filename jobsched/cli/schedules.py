@@ -111,7 +111,7 @@ def _records(instant: dict[str, Any]) -> list[tuple[Any, ...]]:
 
     at = moment(instant["at"])
     first = (at, instant["became"], instant["run"], instant["state"], instant["reason"])
-    return [first, *((at, "also", run["run"], run["state"], run["reason"]) for run in instant["also"])]
+    return [first, *((at, "also", run["run"], run["state"], run["reason"]) for run in instant.get("also", ()))]
 
 
 @click.command()
