@@ -213,7 +213,7 @@ def test_a_preview_tells_the_next_instants_in_words() -> None:
     spec = parse_job({"name": "Job", "run": "true", "schedule": "0 0 * * *"})
     preview = definitions.preview(spec)
     assert len(preview.fires) == 5 and all((f.hour, f.minute) == (0, 0) for f in preview.fires)
-    assert "12:00 AM" in preview.words
+    assert preview.words == "at 00:00 every day, UTC"
     definitions.save(spec, actor="ada")
     assert definitions.preview_of(Job.objects.get()).fires == preview.fires
 
