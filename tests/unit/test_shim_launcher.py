@@ -137,6 +137,27 @@ def test_a_run_still_says_when_it_is_to_be_tried_again(in_worker: InWorker) -> N
     assert in_worker(work) == 90
 
 
+def test_a_run_reads_its_parameters_from_their_file_and_cannot_change_them(in_worker: InWorker) -> None:
+    def work(worker: Worker) -> str:
+        with worker.slot() as slot:
+            command = 'cat "$JOBSCHED_PARAMS_FILE"; echo changed 2>&- > "$JOBSCHED_PARAMS_FILE" || echo " refused"'
+            return perform(slot, shell(command, params={"customer": 7})).output.decode()
+
+    assert in_worker(work).splitlines()[-1].endswith(" refused")
+    assert in_worker(work).startswith('{"customer": 7}')
+
+
+def test_what_a_run_leaves_running_is_killed_with_a_warning(in_worker: InWorker) -> None:
+    unique = marker()
+
+    def work(worker: Worker) -> str:
+        with worker.slot() as slot:
+            return perform(slot, shell(f"sleep {unique} &")).outcome.warning
+
+    assert in_worker(work) == "1 process was still running when the work ended, and killed: sleep"
+    assert not alive(unique)
+
+
 def test_a_run_can_neither_read_nor_write_in_the_data_folder(in_worker: InWorker) -> None:
     def work(worker: Worker) -> str:
         stored = worker.data / "output" / "of-another-run"
