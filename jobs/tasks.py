@@ -7,13 +7,15 @@ import signal
 from typing import Any
 
 from celery import Task, shared_task
-from celery.signals import celeryd_init, worker_process_init, worker_ready
+from celery.signals import celeryd_init, worker_process_init, worker_ready, worker_shutdown
 from celery.worker.control import control_command
 from celery.worker.request import Request
 from kombu.asynchronous import get_event_loop
 
 from jobs import worker
 from jobs.conf import WORK_TASK
+from jobs.rejections import rejections
+from jobs.services import rejected
 from jobsched.hidden_settings import forget, hidden_in_slots
 
 logger = logging.getLogger(__name__)
@@ -39,7 +41,8 @@ class HeldHint(Request):
         """Acknowledge the message, unless that was done before."""
         if self._late is not None:
             self._late.cancel()
-        super().acknowledge()
+        if not self.message.acknowledged:  # nor rejected
+            super().acknowledge()
 
 
 class HintTask(Task[Any, Any]):
@@ -84,6 +87,17 @@ def _cannot_restart(*_: Any) -> None:
 def _forget_settings(**_: Any) -> None:
     """In a slot: remove the installation's settings from the environment that trusted callables see."""
     forget(hidden_in_slots)
+
+
+@worker_ready.connect
+def _report_rejections(**_: Any) -> None:
+    """In a worker's main process: start to log and record the messages that it rejects."""
+    rejections.start(rejected.record)
+
+
+@worker_shutdown.connect
+def _report_last_rejections(**_: Any) -> None:
+    rejections.stop(rejected.record)
 
 
 @control_command(name="jobs_look")

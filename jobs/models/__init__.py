@@ -3,6 +3,7 @@
 from jobs.models.history import Attempt, OutputChunk, Transition
 from jobs.models.job import Definition, Job, Project
 from jobs.models.limits import Backfill, Gate, Queue
+from jobs.models.rejected import RejectedMessages
 from jobs.models.run import Run
 from jobs.models.schedule import FormerSchedule, Schedule
 from jobs.models.throttle import Throttle
@@ -17,6 +18,7 @@ __all__ = [
     "OutputChunk",
     "Project",
     "Queue",
+    "RejectedMessages",
     "Run",
     "Schedule",
     "Throttle",

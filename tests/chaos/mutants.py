@@ -12,6 +12,7 @@ from typing import Final
 
 from jobs import messages
 from jobs.store import claims
+from jobsched.shim.lease import Lease
 
 
 def no_fence() -> None:
@@ -50,10 +51,16 @@ def no_confirm() -> None:
     messages.Confirming._wait = forget  # type: ignore[method-assign]
 
 
+def no_lease_check() -> None:
+    """Start work without a look at its lease."""
+    Lease.check = lambda self: None  # type: ignore[method-assign]
+
+
 MUTANTS: Final[dict[str, Callable[[], None]]] = {
     "no-fence": no_fence,
     "no-compare-and-set": no_compare_and_set,
     "no-confirm": no_confirm,
+    "no-lease-check": no_lease_check,
 }
 
 

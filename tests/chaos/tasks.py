@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 from celery import shared_task
 
@@ -29,3 +30,10 @@ def suicide(**_: object) -> None:
 @callable_job("chaos.harmless", in_process=True)
 def harmless(**_: object) -> None:
     """Do nothing, in the slot."""
+
+
+@callable_job("chaos.stamp", in_process=True)
+def stamp(path: str, word: str, seconds: float = 0.0, **_: object) -> None:
+    """Leave a line outside the database as soon as it starts, in the slot."""
+    note(path, word)
+    time.sleep(seconds)

@@ -8,7 +8,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 
 from jobs import broker, messages
 from jobs.conf import conf
-from jobs.services.preflight import hosts, postgres, queues, rabbitmq, schema, timeliness, work
+from jobs.services.preflight import hosts, postgres, queues, rabbitmq, rejected, schema, timeliness, work
 from jobs.services.preflight.findings import Finding, Notes, Report, first_line
 from jobs.store import facts
 from jobs.store.facts import QueueUse
@@ -35,7 +35,7 @@ def _database() -> tuple[list[Finding], list[QueueUse]]:
         )
         return notes.found, _configured()
     found, used = notes.found, _configured()
-    for look in (postgres.look, schema.look, timeliness.look, work.look):
+    for look in (postgres.look, schema.look, timeliness.look, work.look, rejected.look):
         found += _guarded(look)
     try:
         used = facts.queue_use(django_connection, conf().queues)
