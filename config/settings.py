@@ -9,6 +9,9 @@
 | JOBSCHED_CSRF_TRUSTED_ORIGINS | comma-separated origins behind a TLS proxy | none |
 | JOBSCHED_HTTPS | cookies for TLS only, HSTS, and trust in a proxy's X-Forwarded-Proto | false |
 | JOBSCHED_PROXIES | how many proxies before web append a client's address to X-Forwarded-For | 1 with HTTPS, else 0 |
+| JOBSCHED_USER | who our processes become when root starts them: an account, or `uid:gid` | jobsched, else nobody |
+| JOBSCHED_JOB_UIDS | users for runs of a worker that root starts, one a slot: `first-last`, or `off` | 60800-61055 |
+| JOBSCHED_ISOLATION | how runs are kept together: auto, namespace or subreaper (docs/guarantees.md) | auto |
 | JOBSCHED_DATA_DIR | folder for run output and workspaces | .jobsched |
 | JOBSCHED_QUEUES | the queues that jobs may name, comma-separated | default |
 | JOBSCHED_LEASE_SECONDS | how long a claim lasts without a sign of life | 30 |

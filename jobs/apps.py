@@ -9,6 +9,7 @@ from django.utils.module_loading import autodiscover_modules
 from jobs.callable_modules import project_modules
 from jobs.conf import conf
 from jobsched import callables, registry
+from jobsched.shim import libc
 
 
 class JobsConfig(AppConfig):
@@ -19,7 +20,8 @@ class JobsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Check the settings, add the kind that needs Celery, find the callables that jobs may name."""
+        """Close this process to others, check the settings, add the kind that needs Celery, find callables for jobs."""
+        libc.set_dumpable(False)  # the process has secrets in its memory, which /proc shows to processes of its user
         conf()
         callables.allow(project_modules)
         registry.register("celery", "jobs.celery_tasks:CeleryExecutor")

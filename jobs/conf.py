@@ -18,6 +18,9 @@ SHORTEST_LEASE = timedelta(seconds=3)
 WORK_TASK: Final = "jobs.work"
 """The one Celery task of ours: it carries hints."""
 
+PROTECTION_COMMAND: Final = "jobs_protection"
+"""The question to Celery workers what is protected from their runs."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conf:

@@ -8,12 +8,12 @@ from typing import Any
 
 from celery import Task, shared_task
 from celery.signals import celeryd_init, worker_process_init, worker_ready, worker_shutdown
-from celery.worker.control import control_command
+from celery.worker.control import control_command, inspect_command
 from celery.worker.request import Request
 from kombu.asynchronous import get_event_loop
 
 from jobs import worker
-from jobs.conf import WORK_TASK
+from jobs.conf import PROTECTION_COMMAND, WORK_TASK
 from jobs.rejections import rejections
 from jobs.services import rejected
 from jobsched.hidden_settings import forget, hidden_in_slots
@@ -72,6 +72,7 @@ def _prepare(instance: Any, options: dict[str, Any], **_: Any) -> None:
 
     if running.give_up_privileges(prepare=log_as_slots_do):
         worker_ready.connect(_refuse_to_restart)
+    running.note_protection()
 
 
 def _refuse_to_restart(**_: Any) -> None:
@@ -98,6 +99,15 @@ def _report_rejections(**_: Any) -> None:
 @worker_shutdown.connect
 def _report_last_rejections(**_: Any) -> None:
     rejections.stop(rejected.record)
+
+
+@inspect_command(name=PROTECTION_COMMAND)
+def protection(state: Any) -> dict[str, list[str]]:
+    """In a worker's main process: say what is protected from runs, and what is not. `doctor` asks for it."""
+    from jobs.services import running
+
+    found = running.present_protection()
+    return {"given": list(found.given), "missing": list(found.missing)}
 
 
 @control_command(name="jobs_look")

@@ -9,6 +9,8 @@ import io
 import os
 import sys
 
+from jobsched.shim import libc
+
 SUCCESS = 0
 FAILURE = 1
 """The command, or the run that was followed, did not succeed; or whoever read the output has gone."""
@@ -20,6 +22,7 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command and exit with its status. Never shows a trace for a user's mistake, Ctrl-C or a closed pipe."""
+    libc.set_dumpable(False)  # it may have a token, which /proc shows to other processes of its user
     try:
         status = _run()
         sys.stdout.flush()

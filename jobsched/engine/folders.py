@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -28,10 +28,9 @@ def prepare(data: Path, workspaces: Path, stores: Iterable[Path], service: User)
             _give(folder, service)
     for folder in _way_to(workspaces, data):
         _let_through(folder, service)
-    with acting_as(service):
-        for entry in data.iterdir() if os.access(data, os.R_OK, effective_ids=True) else ():
-            if not workspaces.is_relative_to(entry):
-                _close(entry, service)
+    for entry in _private_entries(data, workspaces, service):
+        with acting_as(service):
+            _close(entry, service)
 
 
 def _make(folder: Path, service: User) -> None:
@@ -69,7 +68,7 @@ def _way_to(workspaces: Path, data: Path) -> list[Path]:
 
 
 def _let_through(folder: Path, service: User) -> None:
-    with acting_as(service) if _owner(folder, service) == service.uid else nullcontext():
+    with _as_owner(folder, service):
         mode = stat.S_IMODE(folder.stat().st_mode)
         if mode & 0o077 != _PASS_THROUGH:
             folder.chmod(mode & 0o700 | _PASS_THROUGH)
@@ -111,3 +110,22 @@ def _first_closed(folder: Path) -> Path | None:
         if not os.access(parent, os.X_OK):
             return parent
     return None
+
+
+def open_entries(data: Path, workspaces: Path, service: User) -> tuple[str, ...]:
+    """Return the entries of the data folder, but for the way to the workspaces, that users of runs may open. For root.
+
+    The folder is root's or the service user's: root without CAP_DAC_OVERRIDE cannot list the second.
+    """
+    with _as_owner(data, service):
+        modes = {entry.name: entry.lstat().st_mode for entry in _private_entries(data, workspaces, service)}
+    return tuple(sorted(name for name, mode in modes.items() if not stat.S_ISLNK(mode) and mode & 0o007))
+
+
+def _private_entries(data: Path, workspaces: Path, service: User) -> list[Path]:
+    with _as_owner(data, service):
+        return [entry for entry in data.iterdir() if not workspaces.is_relative_to(entry)]
+
+
+def _as_owner(folder: Path, service: User) -> AbstractContextManager[None]:
+    return acting_as(service) if _owner(folder, service) == service.uid else nullcontext()

@@ -7,6 +7,11 @@ import signal
 # Before the slow imports, and before anything has been started: Ctrl-C ends us without a stack trace.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+from jobsched.shim import libc
+
+# This process has the secrets of the stack in its memory, which /proc shows to other processes of its user.
+libc.set_dumpable(False)
+
 # ruff: noqa: E402 - for that reason
 import os
 import sys

@@ -15,6 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NoReturn
 
+from jobsched.shim import libc
+
 _CLONE_NEWNS: Final = 0x00020000
 _CLONE_NEWUSER: Final = 0x10000000
 _CLONE_NEWPID: Final = 0x20000000
@@ -146,10 +148,13 @@ def _enter_namespace() -> None:
     if uid == 0:
         _checked(_libc.unshare(_CLONE_NEWPID | _CLONE_NEWNS))
         return
+    # A process that is not dumpable cannot write its own map.
+    libc.set_dumpable(True)
     _checked(_libc.unshare(_CLONE_NEWUSER | _CLONE_NEWPID | _CLONE_NEWNS))
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
     Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+    libc.set_dumpable(False)
 
 
 def _mount_proc() -> None:

@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,10 +21,11 @@ from jobsched.shim import capabilities, clearing, job_users, libc, messages
 from jobsched.shim.alarm import Alarm
 from jobsched.shim.capabilities import Capability
 from jobsched.shim.child import Work
+from jobsched.shim.covering import cover
 from jobsched.shim.descriptors import neutralise
-from jobsched.shim.hiding import hide
 from jobsched.shim.isolation import Isolation, enter
 from jobsched.shim.killing import kill_processes_of
+from jobsched.shim.protection import View
 from jobsched.shim.server import Shim
 from jobsched.shim.tree import NamespaceTree, SubreaperTree, Tree
 from jobsched.shim.users import SlotUsers, User
@@ -106,12 +108,14 @@ class Guard:
         enter(self._order.isolation)
         # The shim sees the end of this pipe when the guard is gone.
         guard_gone, here = os.pipe2(os.O_CLOEXEC)
+        seen, viewed = os.pipe2(os.O_CLOEXEC)
         shim = os.fork()
         if shim == 0:
             os.close(here)
-            self._become_shim(guard_gone)
+            self._become_shim(guard_gone, viewed)
             return
-        messages.send(self._order.sock, self._hello(shim))
+        os.close(viewed)
+        messages.send(self._order.sock, self._hello(shim, os.read(seen, 2)))
         ended = os.pidfd_open(shim)
         self._order.sock.close()
         neutralise({self._order.slot, self._order.release, self._alarm.descriptor, self._lock, here, ended})
@@ -123,19 +127,22 @@ class Guard:
         os.waitpid(shim, 0)
         self._clear_up(killed=killed)
 
-    def _hello(self, shim: int) -> dict[str, object]:
-        job = self._users.job.uid if self._users is not None else None
-        return {"pid": shim, "guard": os.getpid(), "job_uid": job}
+    def _hello(self, shim: int, view: bytes) -> dict[str, object]:
+        """`view` is what the shim wrote, or empty when it has ended."""
+        own_proc, covered = (character == ord("1") for character in view.ljust(2, b"0"))
+        return {"pid": shim, "guard": os.getpid(), "own_proc": own_proc, "covered": covered}
 
-    def _become_shim(self, guard_gone: int) -> None:
+    def _become_shim(self, guard_gone: int, viewed: int) -> None:
         tree: Tree
+        view = View(own_proc=False, covered=False)
         if self._in_namespace:
             libc.die_with_parent(signal.SIGKILL)
             tree = NamespaceTree()
-            _make_own_view(self._order)
+            view = _make_own_view(self._order)
         else:
             libc.become_subreaper()
             tree = self._tree()
+        os.write(viewed, b"%d%d" % (view.own_proc, view.covered))
         capabilities.empty_bounding_set()
         capabilities.keep_only(*_NEEDED)
         Shim(self._order.sock, tree, self._work, guard_gone=guard_gone, alarm=self._alarm, users=self._users).serve()
@@ -179,19 +186,21 @@ def _has_ended(pidfd: int) -> bool:
     return bool(poller.poll(0))
 
 
-def _make_own_view(order: Order) -> None:
+def _make_own_view(order: Order) -> View:
     """Show runs their own processes and workspaces only, as far as that is allowed here."""
     try:
         libc.unshare_mounts()
     except OSError as error:
-        _log.debug("no mount namespace for the runs: %s", error)
-        return
+        _log.debug("no mount namespace for runs: %s", error)
+        return View(own_proc=False, covered=False)
     # Containers with a masked /proc forbid the first. Runs then see other processes, but cannot touch them.
-    for what, make in (
-        ("a /proc of its own", libc.mount_proc),
-        ("covered folders", lambda: hide(order.covered, but=order.folder)),
-    ):
-        try:
-            make()
-        except OSError as error:
-            _log.debug("not %s for the runs: %s", what, error)
+    return View(own_proc=_succeeds(libc.mount_proc), covered=_succeeds(lambda: cover(order.covered, but=order.folder)))
+
+
+def _succeeds(change: Callable[[], None]) -> bool:
+    try:
+        change()
+    except OSError as error:
+        _log.debug("refused in the mount namespace for runs: %s", error)
+        return False
+    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import select
 import signal
@@ -16,12 +15,12 @@ from jobsched.shim import libc, messages
 from jobsched.shim.child import Work
 from jobsched.shim.guard import Order, guard
 from jobsched.shim.isolation import Isolation, candidates
+from jobsched.shim.launcher import LauncherEnded
+from jobsched.shim.protection import View
 
-_log: Final = logging.getLogger(__name__)
 _START_SECONDS: Final = 30.0
 _EXIT_SECONDS: Final = 5.0
 _RELEASE_SECONDS: Final = 10.0
-_logged: set[Isolation] = set()
 
 
 class Starter(Protocol):
@@ -63,16 +62,27 @@ class Forking:
         _reap(self._guard)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hello:
+    """What a guard tells once its shim is there."""
+
+    pid: int
+    """The shim's."""
+    guard: int
+    view: View
+
+
 class Handle:
     """A running shim, as its slot sees it. `pid` is the shim's, `guard` that of the process above it."""
 
-    def __init__(self, sock: socket.socket, release: int, isolation: Isolation, *, pid: int, guard: int) -> None:
+    def __init__(self, sock: socket.socket, release: int, isolation: Isolation, hello: Hello) -> None:
         self.sock = sock
         self.isolation = isolation
-        self.pid = pid
-        self.guard = guard
+        self.pid = hello.pid
+        self.guard = hello.guard
+        self.view = hello.view
         self._release = release
-        self._ended = os.pidfd_open(guard)
+        self._ended = os.pidfd_open(hello.guard)
 
     def end(self) -> None:
         """Let the shim kill what is left and exit. If it does not, its guard kills it; both are gone afterwards."""
@@ -103,20 +113,13 @@ def launch(starter: Starter, *, folder: str | None, covered: tuple[str, ...] = (
     for isolation in candidates(os.environ.get("JOBSCHED_ISOLATION", "auto"), job_users=starter.job_users):
         try:
             handle = _launch(starter, isolation, folder, covered)
+        except LauncherEnded:
+            raise
         except Unavailable as error:
             problem = str(error)
             continue
-        if isolation not in _logged:
-            _logged.add(isolation)
-            _log.info("runs are kept together by: %s", isolation)
         return handle
     raise Unavailable(f"no process can be started for runs here: {problem}; try JOBSCHED_ISOLATION=subreaper")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Hello:
-    pid: int
-    guard: int
 
 
 def _launch(starter: Starter, isolation: Isolation, folder: str | None, covered: tuple[str, ...]) -> Handle:
@@ -133,7 +136,7 @@ def _launch(starter: Starter, isolation: Isolation, folder: str | None, covered:
             starter.forget()
             raise
         ours.setblocking(False)
-        return Handle(ours, release, isolation, pid=hello.pid, guard=hello.guard)
+        return Handle(ours, release, isolation, hello)
     except BaseException:
         ours.close()
         os.close(release)
@@ -144,7 +147,7 @@ def _launch(starter: Starter, isolation: Isolation, folder: str | None, covered:
         os.close(slot)
 
 
-def _hello(sock: socket.socket, isolation: Isolation) -> _Hello:
+def _hello(sock: socket.socket, isolation: Isolation) -> Hello:
     """Wait for the first packet of a guard. Raises `Unavailable` when it could not start a shim."""
     sock.settimeout(_START_SECONDS)
     try:
@@ -154,7 +157,8 @@ def _hello(sock: socket.socket, isolation: Isolation) -> _Hello:
     message = received[0] if received else {}
     if "pid" not in message:
         raise Unavailable(message.get("failed", f"the guard process for {isolation} ended at once"))
-    return _Hello(pid=message["pid"], guard=message["guard"])
+    view = View(own_proc=message["own_proc"], covered=message["covered"])
+    return Hello(pid=message["pid"], guard=message["guard"], view=view)
 
 
 def _kill(pid: int) -> None:

@@ -31,6 +31,10 @@ _KEPT: Final = (
 )
 
 
+class LauncherEnded(Unavailable):
+    """The launcher was killed. Its worker has no rights to start another, so it must be restarted."""
+
+
 class Launcher:
     """The slots' way to the launcher: a `Starter` whose runs get users of their own."""
 
@@ -40,12 +44,12 @@ class Launcher:
         self._sock = sock
 
     def start(self, order: Order) -> None:
-        """Send an order. Raises `Unavailable` when the launcher is gone: only a new worker has another."""
+        """Send an order. Raises `LauncherEnded`."""
         message = {"isolation": order.isolation, "folder": order.folder, "covered": order.covered}
         try:
             messages.send(self._sock, message, order.descriptors)
         except OSError as error:
-            raise Unavailable("the launcher of this worker has ended; restart the worker") from error
+            raise LauncherEnded("the launcher of this worker has ended; restart the worker") from error
 
     def forget(self) -> None:
         """The launcher looks after its guards itself."""

@@ -158,7 +158,8 @@ class Stage:
     def slots(worker: Process) -> list[int]:
         """Return the process numbers of a worker's slots: the pool children of its main process."""
         with suppress(psutil.NoSuchProcess):
-            return [child.pid for child in psutil.Process(worker.pid).children() if _is_slot(child)]
+            main = psutil.Process(worker.pid)
+            return [child.pid for child in main.children() if _is_slot(child, main)]
         return []
 
     def freeze(self, worker: Process) -> list[int]:
@@ -366,8 +367,13 @@ class Stage:
         connection.close()
 
 
-def _is_slot(process: psutil.Process) -> bool:
+def _is_slot(process: psutil.Process, main: psutil.Process) -> bool:
+    """The launcher is a child of the main process, too; it alone stays root."""
     try:
-        return process.status() != psutil.STATUS_ZOMBIE and "celery" in " ".join(process.cmdline())
+        return (
+            process.status() != psutil.STATUS_ZOMBIE
+            and process.uids() == main.uids()
+            and "celery" in " ".join(process.cmdline())
+        )
     except psutil.NoSuchProcess:
         return False

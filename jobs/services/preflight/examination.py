@@ -7,8 +7,9 @@ from collections.abc import Callable
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from jobs import broker, messages
+from jobs.broker import BrokerFacts
 from jobs.conf import conf
-from jobs.services.preflight import hosts, postgres, queues, rabbitmq, rejected, schema, timeliness, work
+from jobs.services.preflight import hosts, postgres, queues, rabbitmq, rejected, schema, timeliness, work, workers
 from jobs.services.preflight.findings import Finding, Notes, Report, first_line
 from jobs.store import facts
 from jobs.store.facts import QueueUse
@@ -73,7 +74,18 @@ def _broker(used: list[QueueUse]) -> list[Finding]:
             "can; start it, or correct JOBSCHED_BROKER_URL.",
         )
         return notes.found + queues.look(used, None)
-    return rabbitmq.look(told) + queues.look(used, told)
+    return rabbitmq.look(told) + queues.look(used, told) + _workers(told)
+
+
+def _workers(told: BrokerFacts) -> list[Finding]:
+    if told.blocked is not None:  # no question would reach them
+        return []
+    try:
+        return workers.look(workers.ask())
+    except messages.BROKER_ERRORS as error:
+        notes = Notes("workers")
+        notes.unknown("protection", f"Workers cannot be asked what is protected from their runs ({_said(error)}).")
+        return notes.found
 
 
 def _said(error: BaseException) -> str:

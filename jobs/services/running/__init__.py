@@ -1,6 +1,8 @@
 """Perform runs: claim, perform, decide, record — and claim the next in the same commit."""
 
 from jobs.services.running.privileges import give_up as give_up_privileges
+from jobs.services.running.protection import note as note_protection
+from jobs.services.running.protection import present as present_protection
 from jobs.services.running.turn import work
 
-__all__ = ["give_up_privileges", "work"]
+__all__ = ["give_up_privileges", "note_protection", "present_protection", "work"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,6 +22,7 @@ from jobsched.domain.errors import Unavailable
 from jobsched.domain.outcomes import Outcome, Report, Verdict
 from jobsched.domain.retry import OnLost
 from jobsched.engine import Pulse
+from jobsched.shim.launcher import LauncherEnded
 from jobsched.shim.lease import lease_clock
 
 logger = logging.getLogger(__name__)
@@ -63,6 +66,9 @@ def perform_isolated(slot: SlotProcess, claim: Claim) -> Settlement:
 def _not_begun(error: Unavailable) -> Report:
     """Nothing has been done yet, and another worker may be able to do it."""
     logger.error("run handed back, it cannot be performed here error=%s", error)
+    if isinstance(error, LauncherEnded):
+        logger.error("this worker stops: it can start no process any more, and must be started again")
+        os.kill(os.getppid(), signal.SIGTERM)
     time.sleep(SICK_SECONDS)
     return Report(outcome=Outcome(verdict=Verdict.HANDED_BACK, reason=str(error)))
 

@@ -44,10 +44,11 @@ def give_up(*, prepare: Callable[[], None]) -> bool:
     os.setgroups([])
     try:
         folders.prepare(conf().data_dir, conf().workspace_dir, _stores(), service)
+        open_entries = folders.open_entries(conf().data_dir, conf().workspace_dir, service)
     except OSError as error:
         _exit(f"The folders below {conf().data_dir} cannot be given to user {_name(service)}: {error}.")
     if uids and _may_reach(User(uids[0], uids[0]), conf().workspace_dir):
-        _start_launcher(JobUsers(service=service, uids=uids), prepare)
+        _start_launcher(JobUsers(service=service, uids=uids), prepare, open_entries)
     users.drop_to(service)
     logger.info("this worker was started as root and goes on as user %s", _name(service))
     return True
@@ -65,7 +66,7 @@ def _may_reach(user: User, folder: Path) -> bool:
     return closed is None
 
 
-def _start_launcher(job_users: JobUsers, prepare: Callable[[], None]) -> None:
+def _start_launcher(job_users: JobUsers, prepare: Callable[[], None], open_entries: tuple[str, ...]) -> None:
     callables.allowed_modules()  # found out once here, and not in the process of each run
     use_launcher(
         launching.launcher(
@@ -74,7 +75,8 @@ def _start_launcher(job_users: JobUsers, prepare: Callable[[], None]) -> None:
             after_fork=forget_shared,
             hidden=hidden_settings(),
             prepare=prepare,
-        )
+        ),
+        open_entries=open_entries,
     )
 
 

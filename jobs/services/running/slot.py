@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -28,8 +28,10 @@ from jobsched.domain.outcomes import Assignment
 from jobsched.engine import Slot
 from jobsched.hidden_settings import HiddenSettings
 from jobsched.secretfiles import OF_AN_INSTALLATION, SUFFIX
+from jobsched.shim.launch import Handle
 from jobsched.shim.launcher import Launcher
 from jobsched.shim.lease import lease_clock
+from jobsched.shim.protection import Mode
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +43,17 @@ DOUBT_PAUSE_SECONDS = 2.0
 
 
 _launcher: Launcher | None = None
+_open_entries: tuple[str, ...] = ()
 _covered: tuple[Path, ...] = ()
 
 
-def use_launcher(launcher: Launcher) -> None:
-    """Let the slots that are forked from this process have their shims started by `launcher`."""
-    global _launcher
-    _launcher = launcher
+def use_launcher(launcher: Launcher, *, open_entries: tuple[str, ...]) -> None:
+    """Let the slots that are forked from this process have their shims started by `launcher`.
+
+    `open_entries` is what users of runs may open in the data folder.
+    """
+    global _launcher, _open_entries
+    _launcher, _open_entries = launcher, open_entries
 
 
 def cover_private_files() -> None:
@@ -58,6 +64,28 @@ def cover_private_files() -> None:
     global _covered
     files = (os.environ.get(name + SUFFIX) for name in OF_AN_INSTALLATION)
     _covered = (conf().data_dir, *(Path(file).absolute() for file in files if file))
+
+
+def make_engine(*, after_fork: Callable[[], None]) -> Slot:
+    """Return the supervisor of child processes of one slot."""
+    return Slot(
+        workspace_dir=conf().workspace_dir,
+        after_fork=after_fork,
+        hidden=hidden_settings(),
+        covered=_covered,
+        launcher=_launcher,
+    )
+
+
+def mode(shim: Handle) -> Mode:
+    """Return how the runs of this worker are performed, given the shim of one slot."""
+    return Mode(
+        isolation=shim.isolation,
+        view=shim.view,
+        root=os.geteuid() == 0,
+        job_users=_launcher is not None,
+        open_entries=_open_entries,
+    )
 
 
 def hidden_settings() -> HiddenSettings:
@@ -86,13 +114,7 @@ class SlotProcess:
     @cached_property
     def engine(self) -> Slot:
         """The supervisor of child processes, made when the first run needs one."""
-        return Slot(
-            workspace_dir=conf().workspace_dir,
-            after_fork=self._after_fork,
-            hidden=hidden_settings(),
-            covered=_covered,
-            launcher=_launcher,
-        )
+        return make_engine(after_fork=self._after_fork)
 
     def _after_fork(self) -> None:
         """In a run's child: forget the slot's connections without a word on their sockets, and what slots share."""

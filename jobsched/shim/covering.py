@@ -12,7 +12,7 @@ from jobsched.shim import libc
 _NOTHING: Final = os.devnull
 
 
-def hide(paths: Sequence[str], *, but: str | None) -> None:
+def cover(paths: Sequence[str], *, but: str | None) -> None:
     """Cover `paths`, except for the folder `but` inside of them. Raises OSError.
 
     The caller has a mount namespace of its own. A process in a user namespace below cannot take the cover away: the
@@ -22,7 +22,7 @@ def hide(paths: Sequence[str], *, but: str | None) -> None:
     try:
         for path in paths:
             if Path(path).is_dir():
-                _hide_folder(path, but, kept)
+                _cover_folder(path, but, kept)
             elif Path(path).exists():
                 libc.bind(_NOTHING, path)
     finally:
@@ -30,7 +30,7 @@ def hide(paths: Sequence[str], *, but: str | None) -> None:
             os.close(kept)
 
 
-def _hide_folder(folder: str, but: str | None, kept: int) -> None:
+def _cover_folder(folder: str, but: str | None, kept: int) -> None:
     libc.mount_empty(folder)
     if but is not None and Path(but).is_relative_to(folder):
         Path(but).mkdir(mode=0o711, parents=True, exist_ok=True)

@@ -1,0 +1,37 @@
+"""A worker that root started: who its processes are, and what happens when its launcher is killed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from jobs.models import Run
+from jobsched.shim.users import job_uids, service_user
+from tests.acceptance.conftest import attempts, ended
+from tests.processes import Process
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only a worker that root starts has a launcher")
+
+
+def children(worker: Process) -> list[psutil.Process]:
+    return psutil.Process(worker.pid).children()
+
+
+def is_root(process: psutil.Process) -> bool:
+    return 0 in process.uids()
+
+
+def test_only_the_launcher_stays_root_and_runs_have_a_user_of_their_own(
+    save: Callable[..., str], request_run: Callable[..., Run], start_worker: Callable[..., Process]
+) -> None:
+    worker = start_worker(concurrency=2)
+    service = service_user(os.environ)
+    assert service is not None
+    assert set(psutil.Process(worker.pid).uids()) == {service.uid}
+    assert [is_root(child) for child in children(worker)].count(True) == 1
+    save(run="id -u")
+    run = ended(request_run())
+    assert int(attempts(run)[0].output) in job_uids(os.environ)
