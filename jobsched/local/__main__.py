@@ -16,7 +16,7 @@ libc.set_dumpable(False)
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -30,9 +30,9 @@ from jobsched.local.confine import end_with
 from jobsched.local.demo import demonstrate
 from jobsched.local.foreground import INTERRUPTED, run_stack, until_interrupted
 from jobsched.local.sandbox import run_with_servers
-from jobsched.local.stack import Plan
+from jobsched.local.stack import Plan, Stack
 from jobsched.local.start import run_confined
-from jobsched.local.state import FOLDER_NAME, DataFolder
+from jobsched.local.state import FOLDER_NAME, DataFolder, StackInfo
 from jobsched.secretfiles import resolved
 
 _STOP_WITHIN_SECONDS = 90.0
@@ -68,8 +68,7 @@ def main(with_parent: int | None) -> None:
 @concurrency_option
 def up(broker: str | None, data: Path, concurrency: int) -> None:
     """Run the stack in the foreground until Ctrl-C; the data stays."""
-    plan = _plan(data, broker, concurrency)
-    _leave(lambda: run_stack(plan, say, until_interrupted), data=plan.folder.root)
+    _leave_with_stack(data, broker, concurrency, until_interrupted)
 
 
 @main.command()
@@ -84,8 +83,7 @@ def up(broker: str | None, data: Path, concurrency: int) -> None:
 @concurrency_option
 def demo(broker: str | None, data: Path, concurrency: int) -> None:
     """Run the examples on a stack of their own, and check how each of them ended."""
-    plan = _plan(data, broker, concurrency)
-    _leave(lambda: run_stack(plan, say, demonstrate), data=plan.folder.root)
+    _leave_with_stack(data, broker, concurrency, demonstrate)
 
 
 @main.command("exec", context_settings={"ignore_unknown_options": True})
@@ -130,12 +128,22 @@ def say(line: str) -> None:
         click.echo(line)
 
 
-def _plan(data: Path, broker: str | None, concurrency: int) -> Plan:
+def _leave_with_stack(
+    data: Path, broker: str | None, concurrency: int, use: Callable[[Stack, StackInfo], Awaitable[int]]
+) -> None:
     folder = DataFolder(Path(data))
     environ = resolved(os.environ)
     choice = choose_broker(broker, environ)
     folder.create()
-    return Plan(folder=folder, broker=choice, environ=environ, concurrency=concurrency, pid=os.getpid())
+    pid = os.getpid()
+
+    def work() -> int:
+        # PATH changes where other users cannot enter its folders.
+        inherited = {**environ, "PATH": os.environ.get("PATH", os.defpath)}
+        plan = Plan(folder=folder, broker=choice, environ=inherited, concurrency=concurrency, pid=pid)
+        return run_stack(plan, say, use)
+
+    _leave(work, data=folder.root)
 
 
 def _leave(work: Callable[[], int], *, data: Path | None) -> None:

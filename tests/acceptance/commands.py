@@ -15,13 +15,24 @@ from tests.processes import wait_for
 class Command:
     """`python -m jobsched.local …` on a data folder of its own, with no servers in its environment."""
 
-    def __init__(self, name: str, *arguments: str, data: Path, output: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        *arguments: str,
+        data: Path,
+        output: Path,
+        python: Path | None = None,
+        cwd: Path | None = None,
+        path: str | None = None,
+    ) -> None:
         self.data = data
+        env = {name: value for name, value in os.environ.items() if not name.startswith("JOBSCHED_")}
         self._output = output
         with output.open("wb") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "jobsched.local", name, "--data", str(data), *arguments],
-                env={name: value for name, value in os.environ.items() if not name.startswith("JOBSCHED_")},
+                [python or sys.executable, "-m", "jobsched.local", name, "--data", str(data), *arguments],
+                env=env if path is None else {**env, "PATH": path},
+                cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
