@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -44,7 +45,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if os.geteuid() == 0:
         os.umask(0)
         if config.option.basetemp is None:
-            config.option.basetemp = tempfile.mkdtemp(prefix="pytest-", dir=public_temporary_folder())
+            made = tempfile.mkdtemp(prefix="pytest-", dir=public_temporary_folder())
+            config.option.basetemp = made
+            # pytest never removes a folder that it was given.
+            config.add_cleanup(lambda: shutil.rmtree(made, ignore_errors=True))
 
 
 @pytest.fixture(scope="session")
