@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from jobsched.domain.errors import InvalidInput
-from jobsched.domain.fieldtypes import LONGEST_ARGUMENT_BYTES
 from jobsched.domain.outcomes import Assignment
+from jobsched.domain.parameters import LONGEST_ARGUMENT_BYTES
 from jobsched.domain.steering import steers_programs
 
 PASSED: Final = frozenset({"PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL"})

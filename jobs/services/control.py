@@ -19,8 +19,8 @@ from jobs.store.retries import AsOf
 from jobs.store.session import django_connection, now, short_transaction
 from jobsched.domain import parameters
 from jobsched.domain.errors import Conflict, InvalidInput, NotFound
-from jobsched.domain.fieldtypes import check_storable
 from jobsched.domain.states import FINISHED, State
+from jobsched.domain.storable import check_storable
 
 logger = logging.getLogger(__name__)
 

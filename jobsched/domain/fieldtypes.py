@@ -11,9 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from jobsched.domain import durations, parameters
 from jobsched.domain.errors import InvalidInput
-
-LONGEST_ARGUMENT_BYTES: Final = 100_000
-"""Linux refuses to start a program with a longer single argument or variable (128 KiB, some of it ours)."""
+from jobsched.domain.parameters import LONGEST_ARGUMENT_BYTES
 
 LARGEST_ENVIRONMENT_BYTES: Final = 256 * 1024
 """Of a job, and of a step beside it. Linux hands 2 MiB to a program under the usual stack limit of 8 MiB."""
@@ -140,23 +138,6 @@ def _json_value(value: Any) -> Any:
 
 JsonObject = Annotated[dict[str, Any], BeforeValidator(_json_object, json_schema_input_type=dict[str, Any])]
 JsonValue = Annotated[Any, BeforeValidator(_json_value, json_schema_input_type=Any)]
-
-
-def check_storable(value: Any) -> None:
-    """Refuse text that PostgreSQL and a process's environment cannot hold, however deep. Raises ValueError."""
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, str):
-            if "\0" in item:
-                raise ValueError(f"{item[:40]!r} holds the character NUL, which cannot be stored")
-            if not item.isprintable() and any("\ud800" <= char <= "\udfff" for char in item):
-                raise ValueError(f"{item[:40]!r} holds half of a surrogate pair, which is not a character")
-        elif isinstance(item, dict):
-            waiting.extend(item.keys())
-            waiting.extend(item.values())
-        elif isinstance(item, list | tuple):
-            waiting.extend(item)
 
 
 def matching(pattern: str, sentence: str) -> Callable[[str], str]:

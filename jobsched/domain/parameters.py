@@ -11,6 +11,9 @@ workflow of GitHub), 256 KiB (an execution of AWS Step Functions)."""
 LARGEST_REQUEST_BYTES: Final = 8 * 1024 * 1024
 """Of all runs of one request together: each keeps parameters of its own, and all are made by one statement."""
 
+LONGEST_ARGUMENT_BYTES: Final = 100_000
+"""Linux refuses to start a program with a longer single argument or variable (128 KiB, some of it ours)."""
+
 
 class Unfit(ValueError):
     """The parameters cannot be given to a run; the message says why, as the end of a sentence about them."""

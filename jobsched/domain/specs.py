@@ -20,7 +20,6 @@ from jobsched.domain.fieldtypes import (
     JsonObject,
     Limit,
     Strict,
-    check_storable,
     matching,
 )
 from jobsched.domain.kinds import (
@@ -39,6 +38,7 @@ from jobsched.domain.kinds import (
 from jobsched.domain.moments import Moment, TimeZone, check_unambiguous, in_utc
 from jobsched.domain.rates import Rate
 from jobsched.domain.retry import RetryPolicy
+from jobsched.domain.storable import check_storable
 from jobsched.domain.timetables import Once, Timetable, parse_schedule
 
 __all__ = ["KINDS", "SPECS", "JobSpec"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 _ESCAPES: Final = re.compile(
     r"(\\\\|\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|(\\u0000)|\\ud[89a-f][0-9a-f]{2}", re.IGNORECASE
@@ -18,3 +18,20 @@ def storable(json_text: str) -> str:
     if "\\u" not in json_text:
         return json_text
     return _ESCAPES.sub(lambda found: found[1] or ("\\ufffd" if found[2] else "?"), json_text)
+
+
+def check_storable(value: Any) -> None:
+    """Refuse text that PostgreSQL and a process's environment cannot hold, however deep. Raises ValueError."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            if "\0" in item:
+                raise ValueError(f"{item[:40]!r} holds the character NUL, which cannot be stored")
+            if not item.isprintable() and any("\ud800" <= char <= "\udfff" for char in item):
+                raise ValueError(f"{item[:40]!r} holds half of a surrogate pair, which is not a character")
+        elif isinstance(item, dict):
+            waiting.extend(item.keys())
+            waiting.extend(item.values())
+        elif isinstance(item, list | tuple):
+            waiting.extend(item)

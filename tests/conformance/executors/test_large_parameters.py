@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jobsched.domain import parameters
-from jobsched.domain.fieldtypes import LARGEST_ENVIRONMENT_BYTES, LONGEST_ARGUMENT_BYTES
+from jobsched.domain.fieldtypes import LARGEST_ENVIRONMENT_BYTES
 from jobsched.domain.outcomes import Assignment, Report, Verdict
 from jobsched.engine import Slot
 from jobsched.shim.lease import lease_clock
@@ -85,7 +85,7 @@ def test_what_is_too_long_for_a_variable_has_none(slot: Slot) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_longest_command_starts(kind: str, slot: Slot) -> None:
-    command = ": " + "x" * (LONGEST_ARGUMENT_BYTES - 2)
+    command = ": " + "x" * (parameters.LONGEST_ARGUMENT_BYTES - 2)
     report = perform(slot, work(kind, command, params=PARAMS["many"], env=LARGEST_ENV))
     assert report.outcome.verdict is Verdict.SUCCEEDED, report.outcome.reason
 
