@@ -39,7 +39,7 @@ def problems(environ: Mapping[str, str], command: list[str]) -> Iterator[str]:
         yield from _weakness("AWS_SECRET_ACCESS_KEY", environ["AWS_SECRET_ACCESS_KEY"])
     if "JOBSCHED_ADMIN_PASSWORD" in environ:
         yield from _weakness("JOBSCHED_ADMIN_PASSWORD", environ["JOBSCHED_ADMIN_PASSWORD"])
-    if "flower" in command or "FLOWER_BASIC_AUTH" in environ:
+    if any("flower" in word for word in command) or "FLOWER_BASIC_AUTH" in environ:
         yield from _flower_problems(environ.get("FLOWER_BASIC_AUTH", ""))
 
 

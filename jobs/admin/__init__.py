@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from jobs.admin import crontabs, jobs, periodic_tasks, projects, queues, runs
+from jobs.admin import crontabs, jobs, periodic_tasks, projects, queues, runs, tokens
 
-__all__ = ["crontabs", "jobs", "periodic_tasks", "projects", "queues", "runs"]
+__all__ = ["crontabs", "jobs", "periodic_tasks", "projects", "queues", "runs", "tokens"]

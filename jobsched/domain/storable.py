@@ -8,6 +8,12 @@ from typing import Any, Final
 _ESCAPES: Final = re.compile(
     r"(\\\\|\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|(\\u0000)|\\ud[89a-f][0-9a-f]{2}", re.IGNORECASE
 )
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+
+
+def is_storable(text: str) -> bool:
+    """Tell whether PostgreSQL's text can hold a text."""
+    return _UNSTORABLE.search(text) is None
 
 
 def storable(json_text: str) -> str:

@@ -57,9 +57,9 @@ class Parts:
         """Describe Flower on a loopback port, behind `credentials` (`user:password`)."""
         return self.python(
             "flower",
-            *("celery", "-A", "config", "flower", f"--address={LOOPBACK}", f"--port={port}"),
+            *("config.flower", f"--address={LOOPBACK}", f"--port={port}"),
             env={"FLOWER_BASIC_AUTH": credentials},
-            is_ready=lambda: _status(port, "/") is not None,
+            is_ready=lambda: _status(port, "/healthcheck") == 200,
         )
 
     def python(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
-import urllib.error
+import re
 import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flower.urls import handlers
+from tornado.web import url
 
 from jobs.models import Run
 from jobsched.local.parts import Parts
@@ -23,13 +26,17 @@ CREDENTIALS = "admin:only-for-this-test"
 
 
 @pytest.fixture
-def flower(
-    broker_url: str, process_env: Mapping[str, str], processes: ExitStack, tmp_path: Path
-) -> Callable[..., dict[str, Any]]:
-    """Start Flower and return a reader of its API."""
+def port(broker_url: str, process_env: Mapping[str, str], processes: ExitStack, tmp_path: Path) -> int:
+    """Start Flower and return its port."""
     port = free_port()
     parts = Parts(env=dict(process_env), logs=tmp_path)
     processes.enter_context(Process(parts.flower(port, credentials=CREDENTIALS)))
+    return port
+
+
+@pytest.fixture
+def flower(port: int) -> Callable[..., dict[str, Any]]:
+    """Return a reader of Flower's API."""
 
     def read(path: str, *, credentials: str | None = CREDENTIALS) -> dict[str, Any]:
         request = urllib.request.Request(f"http://127.0.0.1:{port}{path}")
@@ -74,8 +81,45 @@ def test_runs_are_listed_under_their_jobs_name(
     assert tasks[f"run-{trusted.pk}"]["state"] == "SUCCESS"
 
 
-@pytest.mark.parametrize("credentials", [None, "admin:wrong"])
-def test_nothing_is_shown_without_the_password(flower: Callable[..., dict[str, Any]], credentials: str | None) -> None:
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        flower("/api/tasks", credentials=credentials)
-    assert refused.value.code == 401
+def address(rule: Any) -> str:
+    pattern = rule.regex.pattern if isinstance(rule, url) else rule[0]
+    return re.sub(r"\(\.[*+]\)|\.\*", "x", pattern.removesuffix("$").removesuffix("/?"))
+
+
+ADDRESSES = [address(rule) for rule in handlers if address(rule) != "x"] + ["/nowhere", "//metrics", "/metrics/"]
+"""One of every pattern that Flower has a handler for."""
+WRONG = [
+    {},
+    *({"Authorization": f"Basic {text}"} for text in ("", "x", "!", base64.b64encode(b"admin:wrong").decode())),
+    {"Authorization": "Bearer " + base64.b64encode(CREDENTIALS.encode()).decode()},
+    {"Authorization": "Basic " + base64.b64encode(b"admin:\xff\x00").decode()},
+]
+SOCKET = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Key": "x" * 22, "Sec-WebSocket-Version": "13"}
+
+
+def status(port: int, method: str, path: str, headers: Mapping[str, str]) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, path, headers=dict(headers))
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_every_address_but_the_health_check_asks_for_the_password(port: int) -> None:
+    assert "/metrics" in ADDRESSES and "/api/tasks" in ADDRESSES and "/static/x" in ADDRESSES
+    answers = {
+        (method, path, str(headers)): status(port, method, path, headers)
+        for path in ADDRESSES
+        if path != "/healthcheck"
+        for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
+        for headers in (WRONG if method == "GET" else WRONG[:1])
+    }
+    answers |= {path: status(port, "GET", path, SOCKET) for path in ("/", "/api/tasks", "/update-workers", "/metrics")}
+    assert set(answers.values()) == {401}, answers
+    assert status(port, "GET", "/healthcheck", {}) == 200
+    assert status(port, "GET", "/healthcheck/../metrics", {}) == 401
+    signed_in = {"Authorization": "Basic " + base64.b64encode(CREDENTIALS.encode()).decode()}
+    assert [status(port, "GET", path, signed_in) for path in ("/metrics", "/", "/static/css/bootstrap.min.css")] == [
+        200
+    ] * 3

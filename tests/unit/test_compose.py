@@ -231,7 +231,7 @@ def test_every_fault_is_told_at_once() -> None:
 
 
 def test_flower_is_refused_without_a_password() -> None:
-    answer = enter("celery", "-A", "config", "flower")
+    answer = enter(*SERVICES["flower"]["command"])
     assert answer.returncode == 78
     assert "Flower needs a password" in answer.stderr
 
