@@ -11,7 +11,7 @@ import pytest
 from jobs.models import Run
 from jobsched.shim.users import job_uids, service_user
 from tests.acceptance.conftest import attempts, ended
-from tests.processes import Process
+from tests.processes import Process, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only a worker that root starts has a launcher")
 
@@ -35,3 +35,21 @@ def test_only_the_launcher_stays_root_and_runs_have_a_user_of_their_own(
     save(run="id -u")
     run = ended(request_run())
     assert int(attempts(run)[0].output) in job_uids(os.environ)
+
+
+def test_a_worker_whose_launcher_was_killed_stops_and_hands_its_runs_back(
+    save: Callable[..., str],
+    request_run: Callable[..., Run],
+    start_worker: Callable[..., Process],
+    start_beat: Callable[..., Process],
+) -> None:
+    start_beat()  # the hint went to the worker that stops
+    worker = start_worker()
+    [launcher] = [child for child in children(worker) if is_root(child)]
+    launcher.kill()
+    save(run="true")
+    run = request_run()
+    wait_for(lambda: not worker.is_running(), what="the stop of the worker", timeout=60)
+    start_worker()
+    assert ended(run).state == "succeeded"
+    assert "must be started again" in worker.log()
