@@ -171,6 +171,7 @@ class JobAdmin(FireViews):
         context["manifest"] = job_page.manifest_text(obj) if obj else ""
         context["may_operate"] = obj is not None and self.has_operate_permission(request) and obj.archived_at is None
         context["scheduled"] = obj is not None and getattr(obj, "schedule", None) is not None
+        context["held"] = obj is not None and (obj.paused or control.switched_off_schedules(obj).exists())
         context["deletion"] = last_deletion(obj) if obj is not None and not context["scheduled"] else None
         context["subtitle"] = None
         if obj:

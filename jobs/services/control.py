@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q, QuerySet
+from django_celery_beat.models import PeriodicTask
 
 from jobs import messages
 from jobs.models import Job, Run
@@ -200,5 +202,18 @@ def pause(job: Job) -> bool:
 
 
 def resume(job: Job) -> bool:
-    """Let a job's schedule fire again. Return whether it was paused before."""
-    return bool(Job.objects.filter(pk=job.pk, paused=True).update(paused=False))
+    """Let a job's schedule fire again, also one whose row was switched off. Return whether it was held before.
+
+    A schedule that fires once and has fired is switched off for good.
+    """
+    with transaction.atomic():
+        paused = Job.objects.filter(pk=job.pk, paused=True).update(paused=False)
+        switched_off = switched_off_schedules(job).update(enabled=True)
+    return bool(paused or switched_off)
+
+
+def switched_off_schedules(job: Job) -> QuerySet[PeriodicTask]:
+    """Return the rows of a job's schedules that are switched off and would fire if they were on."""
+    would_fire = Q(one_off=False) | Q(jobs_schedule__next_fire_at__isnull=False)
+    found: QuerySet[PeriodicTask] = PeriodicTask.objects.filter(would_fire, jobs_schedule__job=job, enabled=False)
+    return found

@@ -237,6 +237,18 @@ def test_a_schedule_that_is_switched_off_shows_no_next_fire(admin_client: Client
     assert signed_in().get("/api/v1/jobs/Nightly").json()["next_fire_at"] is None
 
 
+def test_a_schedule_that_is_switched_off_is_resumed_on_the_page_of_its_job(
+    admin_client: Client, nightly: PeriodicTask
+) -> None:
+    job = Job.objects.get()
+    resume = reverse("admin:jobs_job_resume", args=[job.pk])
+    assert resume not in admin_client.get(f"/admin/jobs/job/{job.pk}/change/").content.decode()
+    PeriodicTask.objects.filter(pk=nightly.pk).update(enabled=False)
+    assert resume in admin_client.get(f"/admin/jobs/job/{job.pk}/change/").content.decode()
+    admin_client.post(resume)
+    assert _as_it_was(nightly) and not Schedule.objects.get(pk=nightly.pk).switched_off
+
+
 def _by_orm(task: PeriodicTask) -> None:
     PeriodicTask.objects.get(pk=task.pk).delete()
 
