@@ -33,7 +33,8 @@ from jobs.store.session import django_connection
 from jobsched.domain.manifest import parse_job
 from jobsched.domain.specs import JobSpec
 
-pytestmark = pytest.mark.django_db(transaction=True)
+# Thousands of requests; on a busy machine they take a while.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(900)]
 
 VALUES = [
     *("", "\0", "a\0b", "0\0", "'\"<script>%s%n", "None", "[]", "\r\nX: y", "x" * 3000),
