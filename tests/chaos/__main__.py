@@ -32,7 +32,7 @@ from tests.chaos.ground import Ground, ground
 from tests.chaos.report import Machine, write
 from tests.chaos.runner import carry_out
 
-MUTANTS = ("no-fence", "no-compare-and-set", "no-confirm")
+MUTANTS = ("no-fence", "no-compare-and-set", "no-confirm", "no-lease-check")
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

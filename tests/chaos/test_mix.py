@@ -52,7 +52,7 @@ MUTANTS = {
     "no-fence": ("worker-freeze", "VIOLATED I4: run"),
     "no-compare-and-set": ("beats", "VIOLATED I5: run"),
     "no-confirm": ("plain-tasks", "messages that count as sent are lost"),
-    "no-lease-check": ("frozen-starts", "runs started after its lease had ended"),
+    "no-lease-check": ("frozen-starts", "in-process runs started after their lease had ended"),
 }
 
 
