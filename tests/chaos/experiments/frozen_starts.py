@@ -70,8 +70,10 @@ def _freeze_commands(stage: Stage, victim: Process, other: Process) -> None:
 def _freeze_batch(stage: Stage, victim: Process, other: Process, number: int) -> None:
     file = stage.folder / f"stamps-{number}"
     paused = stage.freeze(other)
+    waiting = stage.freeze(victim)  # until there is a batch to claim
     for place in range(_BATCH):
         stage.submit(1, job="Stamp", seconds=0.0, path=str(file), word=str(place))
+    stage.thaw(waiting)
     frozen = wait_for_stopped(stage, victim, 1)
     stage.thaw(paused)
     stage.wait_until_ended(3 * stage.lease + 60)
