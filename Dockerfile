@@ -21,12 +21,13 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
     && /opt/jobsched/bin/pip check
 
 FROM ${PYTHON_IMAGE}
-# A fixed number, so that files on a volume keep their owner when the image is built anew.
+# A fixed number, so that files on a volume keep their owner when the image is built anew. Runs have users without
+# accounts, who may enter the folder of their own workspace in /var/lib/jobsched and list nothing.
 RUN groupadd --gid 10001 jobsched \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin jobsched \
-    && install -d -o jobsched -g jobsched -m 0700 /var/lib/jobsched
+    && install -d -o jobsched -g jobsched -m 0711 /var/lib/jobsched
 COPY --from=build /opt/jobsched /opt/jobsched
-COPY deploy/entrypoint.py deploy/answers.py /app/deploy/
+COPY deploy/entrypoint.py deploy/write_secrets.py deploy/answers.py /app/deploy/
 # /app is where an image built on this one puts its own modules (docs/deployment.md).
 ENV PATH=/opt/jobsched/bin:$PATH \
     PYTHONPATH=/app \

@@ -93,7 +93,7 @@ try:
             "STOP_GRACE_SECONDS": env.float("STOP_GRACE_SECONDS", 15.0),
             "TASK_EVENTS": env.bool("TASK_EVENTS", True),
             "PREPARED_STATEMENTS": env.bool("PREPARED_STATEMENTS", True),
-            "PROXIES": env.int("PROXIES", 1 if HTTPS else 0),
+            "PROXIES": env.int("PROXIES") if env.str("PROXIES", "") else int(HTTPS),
             "BEAT_HEALTH_FILE": env.str("BEAT_HEALTH_FILE", ""),
             "CALLABLE_MODULES": env.list("CALLABLE_MODULES", []) or None,
             "KEPT_VARIABLES": env.list("KEPT_VARIABLES", []),

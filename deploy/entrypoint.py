@@ -1,6 +1,7 @@
-"""What every container runs first: refuse missing or well-known secrets, then become the given command.
+"""What every container of ours runs first: refuse missing or well-known secrets, then become the given command.
 
-The standard library only, so that a refusal is instant and depends on nothing.
+Secrets are variables, or files that variables with `_FILE` at their end name. Django is not loaded, so that a refusal
+is instant.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from urllib.parse import unquote, urlsplit
+
+from jobsched.domain.errors import InvalidInput
+from jobsched.secretfiles import SUFFIX, secret
 
 # The value of sysexits.h for a configuration error, so that a supervisor can tell it from a crash.
 EXIT_CONFIG = 78
@@ -22,6 +26,10 @@ KNOWN_DEFAULTS = frozenset(
         *("jobsched", "letmein", "minioadmin", "password", "postgres", "postgresql", "qwerty", "rabbit", "rabbitmq"),
         *("root", "secret", "secretkey", "test", "user"),
     ]
+)
+SECRETS = (
+    *("JOBSCHED_SECRET_KEY", "JOBSCHED_DATABASE_URL", "JOBSCHED_BROKER_URL", "JOBSCHED_ADMIN_PASSWORD"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
 )
 REMEDY = "set a random one in .env (`python3 deploy/new_env.py` writes such a file)"
 
@@ -39,7 +47,9 @@ def problems(environ: Mapping[str, str], command: list[str]) -> Iterator[str]:
         yield from _weakness("AWS_SECRET_ACCESS_KEY", environ["AWS_SECRET_ACCESS_KEY"])
     if "JOBSCHED_ADMIN_PASSWORD" in environ:
         yield from _weakness("JOBSCHED_ADMIN_PASSWORD", environ["JOBSCHED_ADMIN_PASSWORD"])
-    if any("flower" in word for word in command) or "FLOWER_BASIC_AUTH" in environ:
+    # A configuration file of Flower's may set it, too.
+    starts_flower = any("flower" in word for word in command) and not any(word.startswith("--conf") for word in command)
+    if starts_flower or "FLOWER_BASIC_AUTH" in environ:
         yield from _flower_problems(environ.get("FLOWER_BASIC_AUTH", ""))
 
 
@@ -48,11 +58,26 @@ def main(argv: list[str]) -> int:
     if not argv:
         sys.stderr.write("No command was given to the container; docker-compose.yml shows those there are.\n")
         return EXIT_CONFIG
-    found = list(problems(os.environ, argv))
+    found: list[str] = []
+    values = _read_files(os.environ, found)
+    found = found or list(problems(values, argv))
     if found:
         sys.stderr.writelines(f"{sentence}\n" for sentence in found)
         return EXIT_CONFIG
     os.execvp(argv[0], argv)  # noqa: S606 - the command is the container's own
+
+
+def _read_files(environ: Mapping[str, str], faults: list[str]) -> dict[str, str]:
+    """Return `environ` with what the files of SECRETS hold. `faults` gets a sentence for each that cannot be read."""
+    values = dict(environ)
+    for name in SECRETS:
+        if not environ.get(name + SUFFIX):
+            continue
+        try:
+            values[name] = secret(name, environ) or ""
+        except InvalidInput as error:
+            faults.append(str(error))
+    return values
 
 
 def _url_problems(name: str, url: str) -> Iterator[str]:

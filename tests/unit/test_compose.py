@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
@@ -43,7 +44,7 @@ def is_one_shot(service: dict[str, Any]) -> bool:
 
 def test_there_are_two_beats_two_workers_and_the_servers_they_need() -> None:
     assert set(SERVICES) == {
-        *("check-secrets", "postgres", "rabbitmq", "migrate", "web", "beat", "worker", "flower"),
+        *("secrets", "postgres", "rabbitmq", "migrate", "web", "beat", "worker", "flower"),
     }
     assert SERVICES["beat"]["deploy"]["replicas"] == "${JOBSCHED_BEATS:-2}"
     assert SERVICES["worker"]["deploy"]["replicas"] == "${JOBSCHED_WORKERS:-2}"
@@ -63,17 +64,52 @@ def test_a_service_has_no_privileges_and_a_read_only_root(name: str) -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert not {"privileged", "cap_add", "devices", "pid", "network_mode", "userns_mode"} & set(service)
+    assert not {"privileged", "devices", "pid", "network_mode", "userns_mode"} & set(service)
 
 
 @each_service
-def test_no_secret_stands_in_the_file_or_in_a_command(name: str) -> None:
+def test_a_service_is_limited_in_memory_and_processes(name: str) -> None:
+    assert {"mem_limit", "pids_limit"} <= set(SERVICES[name])
+
+
+def test_only_the_worker_and_the_writer_of_secrets_start_as_root_with_the_rights_they_need() -> None:
+    rights = {name: service["cap_add"] for name, service in SERVICES.items() if "cap_add" in service}
+    assert rights == {"secrets": ["CHOWN"], "worker": ["SETUID", "SETGID", "CHOWN", "KILL"]}
+    users = {name: service["user"] for name, service in SERVICES.items() if "user" in service}
+    assert users == {"secrets": "0:0", "worker": "0:0", "postgres": "postgres", "rabbitmq": "rabbitmq"}
+
+
+@each_service
+def test_no_service_but_the_writer_of_secrets_has_one_in_its_environment_or_command(name: str) -> None:
     service = SERVICES[name]
-    for variable, value in service.get("environment", {}).items():
-        if re.search("PASS|SECRET|AUTH|_URL$", variable):
-            assert re.search(r"\$\{\w*(PASSWORD|SECRET_KEY|S3_ENDPOINT_URL|ACCESS_KEY)(:?-|:\?[^}]+)\}", value)
-    words = [*service.get("command", []), *service.get("healthcheck", {}).get("test", [])]
-    assert not any(secret in word for secret in SECRETS for word in words)
+    text = yaml.safe_dump({key: value for key, value in service.items() if key not in ("depends_on", "build")})
+    if name != "secrets":
+        assert not re.search(r"\$\{\w*(PASSWORD|SECRET_KEY|ACCESS_KEY|DATABASE_URL|BROKER_URL)", text)
+        assert not re.search(r"\$\{\w*(PASSWORD|SECRET_KEY|ACCESS_KEY)", " ".join(service.get("command", [])))
+        for variable, value in service.get("environment", {}).items():
+            if re.search("PASS|SECRET|AUTH|_URL(_FILE)?$|CONFIG_FILE|CREDENTIALS", variable) and "S3_" not in variable:
+                assert str(value).startswith("/run/secrets/"), variable
+    assert not any(isinstance(value, str) and GOOD in value for value in service.values())
+
+
+def test_each_container_gets_only_the_secrets_that_it_needs() -> None:
+    given = {
+        name: sorted(volume.split(":")[0] for volume in service.get("volumes", []) if volume.startswith("secrets"))
+        for name, service in SERVICES.items()
+    }
+    assert given == {
+        "secrets": ["secrets", "secrets-admin", "secrets-flower", "secrets-postgres", "secrets-rabbitmq"],
+        "postgres": ["secrets-postgres"],
+        "rabbitmq": ["secrets-rabbitmq"],
+        "migrate": ["secrets", "secrets-admin"],
+        "web": ["secrets"],
+        "beat": ["secrets"],
+        "worker": ["secrets"],
+        "flower": ["secrets", "secrets-flower"],
+    }
+    for name, service in SERVICES.items():
+        for volume in service.get("volumes", []):
+            assert not volume.startswith("secrets") or volume.endswith(":ro") or name == "secrets"
 
 
 def test_every_secret_is_demanded_with_a_sentence_that_says_what_to_do() -> None:
@@ -98,16 +134,9 @@ def test_the_servers_are_on_a_network_without_a_way_out() -> None:
 
 def test_secrets_are_checked_before_a_server_keeps_one() -> None:
     for server in ("postgres", "rabbitmq"):
-        assert SERVICES[server]["depends_on"] == {"check-secrets": {"condition": "service_completed_successfully"}}
+        assert SERVICES[server]["depends_on"] == {"secrets": {"condition": "service_completed_successfully"}}
     for process in ("web", "beat", "worker", "flower"):
         assert SERVICES[process]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
-
-
-def test_only_the_services_that_need_them_are_given_the_passwords_of_people() -> None:
-    for name, service in SERVICES.items():
-        given = service.get("environment", {})
-        assert ("JOBSCHED_ADMIN_PASSWORD" in given) == (name in {"check-secrets", "migrate"})
-        assert ("FLOWER_BASIC_AUTH" in given) == (name in {"check-secrets", "flower"})
 
 
 def test_the_image_is_built_from_the_lock_and_runs_as_an_ordinary_user() -> None:
@@ -154,7 +183,8 @@ def test_compose_accepts_the_file_when_every_secret_is_set(tmp_path: Path) -> No
     assert answer.returncode == 0, answer.stderr
     resolved = yaml.safe_load(answer.stdout)["services"]
     assert resolved["beat"]["deploy"]["replicas"] == 2
-    assert resolved["web"]["environment"]["JOBSCHED_DATABASE_URL"] == SOUND["JOBSCHED_DATABASE_URL"]
+    assert GOOD not in yaml.safe_dump({name: one for name, one in resolved.items() if name != "secrets"})
+    assert resolved["secrets"]["environment"]["JOBSCHED_DATABASE_PASSWORD"] == GOOD
 
 
 @pytest.mark.parametrize("missing", SECRETS)
@@ -231,9 +261,80 @@ def test_every_fault_is_told_at_once() -> None:
 
 
 def test_flower_is_refused_without_a_password() -> None:
-    answer = enter(*SERVICES["flower"]["command"])
+    answer = enter("python", "-m", "config.flower")
     assert answer.returncode == 78
     assert "Flower needs a password" in answer.stderr
+
+
+def test_secrets_in_files_are_checked_as_well(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("changeme\n")
+    answer = enter("echo", "started", JOBSCHED_SECRET_KEY=None, JOBSCHED_SECRET_KEY_FILE=str(file))
+    assert (answer.returncode, answer.stdout) == (78, "")
+    assert "JOBSCHED_SECRET_KEY is a well-known default" in answer.stderr
+    file.write_text(f"{GOOD}\n")
+    assert enter("echo", "started", JOBSCHED_SECRET_KEY=None, JOBSCHED_SECRET_KEY_FILE=str(file)).stdout == "started\n"
+
+
+def test_a_file_of_a_secret_that_cannot_be_read_is_one_sentence() -> None:
+    answer = enter("echo", "started", JOBSCHED_SECRET_KEY=None, JOBSCHED_SECRET_KEY_FILE="/nowhere/key")
+    assert answer.returncode == 78
+    assert answer.stderr == (
+        "JOBSCHED_SECRET_KEY_FILE names /nowhere/key, which does not exist; create the file, or correct the name.\n"
+    )
+
+
+def test_flower_may_take_its_password_from_a_configuration_file() -> None:
+    assert enter("echo", "flower", "--conf=/run/secrets/flower/flowerconfig.py").returncode == 0
+
+
+# Writing secrets ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def write_secrets(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The program of the container `secrets`, as a module."""
+    monkeypatch.syspath_prepend(str(ROOT / "deploy"))
+    return importlib.import_module("write_secrets")
+
+
+PASSWORDS = {
+    **dict.fromkeys(SECRETS, GOOD),
+    "JOBSCHED_DATABASE_PASSWORD": f"db-{GOOD}",
+    "JOBSCHED_BROKER_PASSWORD": f"mq-{GOOD}",
+}
+
+
+def test_addresses_are_made_of_passwords_unless_they_are_given(write_secrets: Any) -> None:
+    made = write_secrets.complete(PASSWORDS)
+    assert made["JOBSCHED_DATABASE_URL"] == f"postgres://jobsched:db-{GOOD}@postgres:5432/jobsched"
+    assert made["JOBSCHED_BROKER_URL"] == f"amqp://jobsched:mq-{GOOD}@rabbitmq:5672//"
+    given = write_secrets.complete({**PASSWORDS, "JOBSCHED_DATABASE_URL": "postgres://u:p@elsewhere/x"})
+    assert given["JOBSCHED_DATABASE_URL"] == "postgres://u:p@elsewhere/x"
+
+
+def test_each_folder_has_what_its_reader_takes(write_secrets: Any) -> None:
+    made = {(one.folder, one.name): one for one in write_secrets.files(write_secrets.complete(PASSWORDS))}
+    assert made["flower", "flowerconfig.py"].text == f'basic_auth = ["admin:{GOOD}"]'
+    assert made["rabbitmq", "rabbitmq.conf"].text == f"default_user = jobsched\ndefault_pass = mq-{GOOD}"
+    assert made["postgres", "jobsched-password"].text == f"db-{GOOD}"
+    assert made["jobsched", "aws-credentials"].text == ""
+    assert {one.group for one in made.values() if one.folder in ("postgres", "rabbitmq")} == {999}
+    assert {one.group for one in made.values() if one.folder in ("jobsched", "admin", "flower")} == {10001}
+    keys = {"AWS_ACCESS_KEY_ID": "the-id", "AWS_SECRET_ACCESS_KEY": "the-key"}
+    [aws] = [one for one in write_secrets.files(write_secrets.complete({**PASSWORDS, **keys})) if "aws" in one.name]
+    assert aws.text == "[default]\naws_access_key_id = the-id\naws_secret_access_key = the-key"
+
+
+def test_a_file_is_written_for_its_group_alone_and_replaced_in_one_step(write_secrets: Any, tmp_path: Path) -> None:
+    (tmp_path / "flower").mkdir()
+    group = os.getegid()
+    for text in ("first", "second"):
+        write_secrets.write(write_secrets.SecretFile(folder="flower", name="x", group=group, text=text), tmp_path)
+    file = tmp_path / "flower" / "x"
+    assert file.read_text() == "second\n"
+    assert (stat.S_IMODE(file.stat().st_mode), stat.S_IMODE(file.parent.stat().st_mode)) == (0o440, 0o750)
+    assert [one.name for one in file.parent.iterdir()] == ["x"]
 
 
 # Writing .env ---------------------------------------------------------------------------------------------
