@@ -19,7 +19,7 @@ LOCAL_ARGS = $(if $(BROKER),--broker $(BROKER)) $(ARGS)
 PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quiet --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe
 
-.PHONY: help demo up down test test-lane-1 test-lane-2 test-zones check bench bench-beat bench-heartbeats chaos format format-check lint types contracts lock install
+.PHONY: help demo up down test test-lane-1 test-lane-2 test-zones test-containers check bench bench-beat bench-heartbeats chaos format format-check lint types contracts lock install
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ test-lane-1: TESTS = tests/acceptance
 test-lane-2: TESTS = tests/unit tests/integration tests/conformance tests/chaos
 test-lane-1 test-lane-2: $(VENV)/.dev
 	@unset MAKEFLAGS MFLAGS; exec $(LOCAL) exec -- $(PY) -m pytest $(TESTS) $(ARGS)
+
+test-containers: $(VENV)/.dev ## Start the composed stack on a Docker engine of its own, and look for its secrets from inside jobs
+	@tools/need-for-tests docker.io docker-compose debootstrap iptables iproute2
+	@exec $(PY) -m tests.containers $(ARGS)
 
 test-zones: $(VENV)/.dev ## Hold the calendar against a walk over every minute, in every time zone
 	@$(NO_SERVERS) ZONES=all $(PY) -m pytest tests/unit/domain/test_zones.py -s $(ARGS)

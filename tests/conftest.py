@@ -21,13 +21,16 @@ from tests.environment import HAS_BROKER, HAS_DATABASE
 from tests.processes import Process
 
 UNIT_TESTS = Path(__file__).parent / "unit"
+CONTAINER_TESTS = Path(__file__).parent / "containers"
+"""Their servers are containers: `make test-containers`."""
 
 _numbers = itertools.count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Refuse to run against servers that are not there."""
-    if not HAS_DATABASE and any(UNIT_TESTS not in item.path.parents for item in items):
+    without_servers = (UNIT_TESTS, CONTAINER_TESTS)
+    if not HAS_DATABASE and any(not set(without_servers) & set(item.path.parents) for item in items):
         pytest.exit(
             "These tests need servers of their own: run `make test` (or TESTS=tests/integration make test); "
             "tests/unit runs without any.",
