@@ -195,20 +195,6 @@ def test_what_the_role_of_the_database_may_not_do(stack: Composed, database: str
     assert "permission denied" in told, told
 
 
-def test_runs_get_namespaces_where_the_page_on_security_allows_them(stack: Composed) -> None:
-    stack.override({"worker": {"security_opt": ["seccomp=unconfined"]}})
-    stack.compose("up", "-d", "--no-build", "--no-deps", "worker")
-    stack.jobsched("apply", "-f", "-", given=json.dumps({"jobs": [{"name": "inside", "run": "echo $$; id -u"}]}))
-    run = stack.start_run("inside")
-    stack.wait_for_end(run)
-    stack.override({})
-    logged = stack.compose("logs", "--no-color", "worker")
-    assert "runs are kept together by: user-namespace" in logged, logged[-3000:]
-    pid, uid = stack.output(run).split()
-    # The process of the run is one of the first in its namespace.
-    assert int(pid) < 10 and int(uid) > 60000
-
-
 # The commands of the page ---------------------------------------------------------------------------------
 
 
