@@ -69,7 +69,7 @@ def wanted(stack: Composed) -> Wanted:
 
 
 @pytest.fixture(scope="module")
-def victim(stack: Composed) -> Iterator[int]:
+def victim(stack: Composed) -> int:
     """A run that goes on beside those that look around. It has a secret in its environment and in its files."""
     job = {
         "name": "victim",
@@ -83,8 +83,7 @@ def victim(stack: Composed) -> Iterator[int]:
         return bool(json.loads(stack.jobsched("show", str(run), "--json"))["state"] == "running")
 
     wait_for(running, what="the start of the victim")
-    yield run
-    stack.jobsched("cancel", str(run))
+    return run
 
 
 def probed(stack: Composed, job: dict[str, Any]) -> dict[str, Any]:
