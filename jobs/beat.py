@@ -48,6 +48,10 @@ SHORTEST_SECONDS = 0.01
 """The shortest pause before an instant: it is not worth a tick of its own to be on time to the millisecond."""
 BATCHES_AT_ONCE = 10
 """Before a beat looks at anything else."""
+STANDSTILL_SECONDS = 5.0
+"""A beat that waits so long between two ticks was frozen, and the workers on its host may have been, too."""
+AFTER_STANDSTILL_SECONDS = 3.0
+"""How long leases are not judged then: workers that were frozen with the beat first end work whose lease is over."""
 
 
 @beat_init.connect
@@ -70,6 +74,8 @@ class JobScheduler(Scheduler):
         self._idle_seconds = min(float(self.max_interval or IDLE_SECONDS), IDLE_SECONDS)
         self._swept_at = 0.0
         self._away_at = float("-inf")
+        self._ticked_at = float("inf")
+        self._thawed_at = float("-inf")
         self._shown_at = float("-inf")
         self._failed = False
         self._second = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fire")
@@ -83,6 +89,18 @@ class JobScheduler(Scheduler):
 
         A database or broker that cannot be reached is logged in one line and tried again.
         """
+        self._note_standstill()
+        try:
+            return self._tick()
+        finally:
+            self._ticked_at = lease_clock()
+
+    def _note_standstill(self) -> None:
+        now = lease_clock()
+        if now - self._ticked_at > STANDSTILL_SECONDS:
+            self._thawed_at = now
+
+    def _tick(self) -> float:
         close_old_connections()
         self._failed = False
         if not self._configured:
@@ -118,7 +136,7 @@ class JobScheduler(Scheduler):
             (agenda.due_jobs, self._rush if agenda.rush else scheduling.fire_due),
             (agenda.due_runs, recovery.promote),
             (agenda.due_tasks, scheduling.send_due),
-            (agenda.expired and self._database_is_back(), recovery.reap),
+            (agenda.expired and self._may_judge_leases(), recovery.reap),
             (agenda.overdue, recovery.give_up),
             (agenda.held, recovery.admit),
         )
@@ -128,10 +146,11 @@ class JobScheduler(Scheduler):
                 handled += done or 0
         return handled > 0
 
-    def _database_is_back(self) -> bool:
-        """Tell whether workers have had a lease's time since an outage: to renew theirs, and to record results that
-        they kept meanwhile."""
-        return lease_clock() - self._away_at >= conf().lease.total_seconds()
+    def _may_judge_leases(self) -> bool:
+        """Tell whether workers have had a lease's time since an outage of the database, to renew their leases and to
+        record results that they kept meanwhile, and a moment since this beat was frozen."""
+        now = lease_clock()
+        return now - self._away_at >= conf().lease.total_seconds() and now - self._thawed_at >= AFTER_STANDSTILL_SECONDS
 
     def _rehearse(self) -> bool:
         """Let the connections of both threads be ready for a rush: on a new one, all is slow that is done first."""

@@ -66,6 +66,21 @@ def test_workers_record_what_ended_during_an_outage_before_leases_are_judged(
     assert run.state == "scheduled"
 
 
+def test_a_beat_that_was_frozen_lets_the_workers_of_its_host_end_their_work_first(
+    scheduler: JobScheduler, session: Session, make_runs: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_lease(monkeypatch, scheduling, timedelta(0))
+    scheduler.tick()
+    [run] = make_runs()
+    claim_next(session, lease_seconds=-1)
+    now = beat.lease_clock()
+    for seconds, state in ((6, "running"), (8, "running"), (10, "scheduled")):
+        monkeypatch.setattr(beat, "lease_clock", lambda clock=now + seconds: clock)
+        scheduler.tick()
+        run.refresh_from_db()
+        assert run.state == state
+
+
 def test_leases_are_not_judged_while_the_server_is_young(
     scheduler: JobScheduler, session: Session, make_runs: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
