@@ -153,6 +153,7 @@ def _spawn(service: Service) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            **service.identity,
         )
 
 

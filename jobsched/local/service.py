@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from jobsched.domain.errors import JobschedError
 from jobsched.shim.users import User
@@ -45,14 +46,23 @@ class Service:
 
     @property
     def command(self) -> list[str]:
-        """The words that start the process as its user. It ends with the thread that starts it."""
-        return [*as_user(self.user, "--pdeathsig=KILL"), *self.argv]
+        """The words that start the process, for a process that has its user already. It ends with its parent thread."""
+        limits = () if self.user is None else ("--no-new-privs",)
+        return ["setpriv", *limits, "--pdeathsig=KILL", "--", *self.argv]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The user of the process, as arguments of `subprocess`. Nothing runs as root with the environment of `env`."""
+        if self.user is None:
+            return {}
+        return {"user": self.user.uid, "group": self.user.gid, "extra_groups": []}
 
 
-def as_user(user: User | None, *options: str) -> tuple[str, ...]:
+def as_user(user: User | None) -> tuple[str, ...]:
     """Return the words to put before a command that runs as `user`, without capabilities; None changes no user."""
-    change = () if user is None else (f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups", "--no-new-privs")
-    return ("setpriv", *change, *options, "--") if (change or options) else ()
+    if user is None:
+        return ()
+    return ("setpriv", f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups", "--no-new-privs", "--")
 
 
 def log_tail(log: Path, *, offset: int = 0, lines: int = 12) -> str:

@@ -153,6 +153,7 @@ async def _spawn(service: Service) -> asyncio.subprocess.Process:
             stdout=output,
             stderr=output,
             start_new_session=True,
+            **service.identity,
         )
 
 
