@@ -14,6 +14,7 @@ import signal
 import socket
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from jobsched.domain.errors import Unavailable
@@ -115,7 +116,8 @@ def _fork_guard(message: dict[str, Any], descriptors: list[int], work: Work, use
         )
         _in_child(lambda: guard(order, work, users))
     except OSError as error:
-        messages.send(sock, {"failed": f"no process can be started: {error.strerror}"})
+        with suppress(OSError):  # the slot has ended meanwhile: other slots still need this process
+            messages.send(sock, {"failed": f"no process can be started: {error.strerror}"})
     finally:
         sock.close()
         for number in descriptors[1:]:

@@ -34,7 +34,8 @@ def remove(folder: str, *, held: int | None = None) -> None:
         _remove_held(held)
     parent, name = os.path.split(folder)
     with suppress(OSError):
-        above = os.open(parent or ".", _FOLDER)
+        # The user of a run may pass through its slot's folder, and not list it.
+        above = os.open(parent or ".", _FOLDER | os.O_PATH)
         try:
             _remove_entry(name, above)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -15,10 +16,11 @@ from typing import Any
 import pytest
 
 from jobsched.domain.errors import Unavailable
-from jobsched.domain.outcomes import Assignment, Report, Verdict
+from jobsched.domain.outcomes import Assignment, Outcome, Report, Verdict
 from jobsched.engine import Slot, folders, launching
 from jobsched.hidden_settings import HiddenSettings
 from jobsched.shim import capabilities, job_users, users
+from jobsched.shim import launcher as launcher_module
 from jobsched.shim.capabilities import Capability
 from jobsched.shim.guard import JobUsers
 from jobsched.shim.launcher import Launcher
@@ -183,7 +185,7 @@ def test_a_run_sees_nothing_of_a_run_in_another_slot(in_worker: InWorker) -> Non
             )
             held.start()
             wait_for(lambda: alive(unique), what="the run in the other slot")
-            [folder] = worker.data.glob("workspaces/slot-*/run-*[!y]")
+            [folder] = (path for path in worker.data.glob("workspaces/slot-*/run-*") if path.is_dir())
             found = output(
                 two, f"cat /proc/[0-9]*/environ {folder}/file; ls {folder} {folder.parent}; kill -9 -1; true"
             )
@@ -248,6 +250,7 @@ def test_what_a_whole_worker_left_is_removed_by_the_next_one(in_worker: InWorker
     inner.mkdir(parents=True)
     (left / "lock").touch()
     (inner / "file").touch()
+    left.chmod(0o711)  # as a slot makes it: the user of a run cannot list it
     for path, owner in ((data, SERVICE), (left.parent, SERVICE), (left, SERVICE), (left / "lock", SERVICE)):
         os.chown(path, owner.uid, owner.gid)
     for path in (inner.parent, inner, inner / "file"):
@@ -283,6 +286,27 @@ def test_a_slot_whose_launcher_is_gone_says_so(tmp_path: Path) -> None:
     theirs.close()
     with Slot(workspace_dir=tmp_path, launcher=Launcher(ours)) as slot, pytest.raises(Unavailable, match="restart the"):
         slot.warm()
+
+
+def _no_work(*_: object) -> Outcome:
+    raise AssertionError("no run is started here")
+
+
+def test_the_launcher_goes_on_when_it_cannot_start_a_guard_for_a_slot_that_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    slot, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    slot.close()
+    descriptors = [theirs.detach(), os.open(os.devnull, os.O_RDONLY), os.open(os.devnull, os.O_RDONLY)]
+    message = {"isolation": "subreaper", "folder": None, "covered": []}
+    monkeypatch.setattr(os, "fork", refuse)
+    launcher_module._fork_guard(message, descriptors, _no_work, JobUsers(service=SERVICE, uids=UIDS))
+    for number in descriptors:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(number)
 
 
 def test_users_for_runs_are_taken_once() -> None:
