@@ -21,7 +21,7 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
     && /opt/jobsched/bin/pip check
 
 FROM ${PYTHON_IMAGE}
-# A fixed number, so that files on a volume keep their owner when the image is built anew. Runs have users without
+# A fixed number, so that files on a volume keep their owner when the image is built again. Runs have users without
 # accounts, who may enter the folder of their own workspace in /var/lib/jobsched and list nothing.
 RUN groupadd --gid 10001 jobsched \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin jobsched \

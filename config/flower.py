@@ -1,7 +1,7 @@
 """Flower, with every address behind its password: `python -m config.flower --port=5555`.
 
 Flower asks for no password at `/metrics`, for its static files and where nothing is. Here all addresses ask for one but
-`/healthcheck`, which says nothing but OK. The options are those of `celery flower`.
+`/healthcheck`, which answers only OK. The options are those of `celery flower`.
 """
 
 from __future__ import annotations

@@ -27,5 +27,5 @@ control_socket_disable = True
 # A long-lived process gives back what it leaked; jitter keeps workers from going at the same moment.
 max_requests = 10_000
 max_requests_jitter = 1_000
-# The socket is open by then, so that ports below 1024 can be had by root.
+# The socket is open by then: root can bind a port below 1024.
 when_ready = drop_web

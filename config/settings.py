@@ -157,7 +157,7 @@ MIDDLEWARE = [
     "jobs.signin.TooManyFailuresMiddleware",
 ]
 
-# Where a sign-in or sign-out leads that names no page of ours.
+# Where a sign-in or sign-out leads whose `next` names no page of this site.
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 LOGOUT_REDIRECT_URL = "admin:login"
@@ -265,7 +265,7 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_ACKS_LATE = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-# Hints stay out of Flower; runs send events of their own (jobs/services/running.py).
+# Hints stay out of Flower; runs send events of their own (jobs/services/running/events.py).
 CELERY_TASK_SEND_SENT_EVENT = False
 CELERY_WORKER_SEND_TASK_EVENTS = JOBSCHED["TASK_EVENTS"]
 CELERY_TIMEZONE = "UTC"

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Run once by the PostgreSQL image, when it has made its data: the database `jobsched` and the role that owns it.
 #
-# The role is no superuser, so whoever has its password has this database and nothing else: no other database, no file
+# The role is no superuser, so its password gives access to this database and nothing else: no other database, no file
 # of the server, no program on its host. The superuser is left for `docker compose exec postgres psql -U postgres`: it
-# has no password, so nobody signs in as it over the network.
+# has no password, so no client signs in as it over the network.
 set -eu
 
 psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username postgres --dbname postgres <<'SQL'

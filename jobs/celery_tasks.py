@@ -90,7 +90,7 @@ class CeleryExecutor:
     ends_by_exception: ClassVar[bool] = True
 
     def perform(self, work: Assignment, context: Any) -> Outcome:
-        """Run the task in this process and say what it came to."""
+        """Run the task in this process and return its outcome."""
         task = find_task(work.spec["task"])
         task_id = f"run-{work.run_id}"
         request: dict[str, Any] = {
@@ -127,12 +127,12 @@ class CeleryExecutor:
 
 def _end_as_celery_does() -> None:
     """Let a task see Celery's own exception at its soft time limit: that is the one it handles."""
-    heed = signal.getsignal(signal.SIGTERM)
+    inherited = signal.getsignal(signal.SIGTERM)
 
     def handle(number: int, frame: FrameType | None) -> None:
         try:
-            if callable(heed):
-                heed(number, frame)
+            if callable(inherited):
+                inherited(number, frame)
         except TimeLimitExceeded as error:
             raise SoftTimeLimitExceeded(str(error)) from error
 

@@ -257,18 +257,21 @@ class Deletion:
     at: datetime
     by: str
     outside: bool
-    """By SQL or another program through the ORM, and not by a verb of ours."""
+    """By SQL or by another program through the ORM, and not by jobsched itself."""
 
 
 def with_deletion(jobs: QuerySet[Job]) -> QuerySet[Job]:
-    """Have a query of jobs bring what `job_in_words` needs of a schedule that is gone, in the same statement."""
+    """Make a query of jobs fetch what `job_in_words` needs of a deleted schedule, in the same statement."""
     last = FormerSchedule.objects.deletions().filter(job=OuterRef("pk"))
     fields = JSONObject(at="until", by="deleted_by", outside="deleted_outside")
     return jobs.annotate(schedule_deleted=Subquery(last.values(fields=fields)[:1]))
 
 
 def job_in_words(job: Job) -> str:
-    """Return when a job fires, for people. The job must come from `with_deletion`, its schedule's rows at hand."""
+    """Return when a job fires, for people.
+
+    The job must come from `with_deletion`, with the rows of its schedule fetched.
+    """
     schedule = getattr(job, "schedule", None)
     if schedule is not None:
         return in_words(schedule)
@@ -288,7 +291,7 @@ def deletion(former: FormerSchedule) -> Deletion:
 
 
 def only_on_request(last: Deletion | None) -> str:
-    """Say that a job has no schedule, and since when if somebody deleted that behind our back."""
+    """Say that a job has no schedule, and since when if it was deleted outside of jobsched."""
     if last is None or not last.outside:
         return "only on request"
     return f"only on request: its schedule was deleted outside of jobsched at {utc(last.at):%Y-%m-%d %H:%M:%S} UTC"

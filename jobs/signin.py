@@ -1,4 +1,4 @@
-"""Throttle sign-ins, whatever page they are made on. Both names below belong into a project's settings."""
+"""Throttle sign-ins on every page. A project names both classes below in its settings."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from jobsched.domain.errors import TooManyFailures
 
 
 class ThrottleBackend:
-    """Signs nobody in: the first of AUTHENTICATION_BACKENDS, which stops a sign-in before others see its password.
+    """Authenticates no user: the first of AUTHENTICATION_BACKENDS, it stops a sign-in before others check it.
 
-    It has no `get_user`: Django's `force_login` takes the first backend that has one for the one that knows the user.
+    It has no `get_user`: Django's `force_login` chooses the first backend with this method.
     """
 
     def authenticate(self, request: HttpRequest | None, **credentials: Any) -> None:
@@ -35,7 +35,7 @@ class ThrottleBackend:
 
 
 class TooManyFailuresMiddleware:
-    """Answers 429 with Retry-After to whoever failed too often."""
+    """Answers 429 with Retry-After to a client that failed too often."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self._get_response = get_response

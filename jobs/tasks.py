@@ -61,7 +61,7 @@ def work(self: HintTask, queue: str) -> None:
 
 @celeryd_init.connect
 def _prepare(instance: Any, options: dict[str, Any], **_: Any) -> None:
-    """Have what performs runs in a worker's main process, so that its slots share that memory and need not load it.
+    """Load what performs runs in a worker's main process, so that its slots share that memory and need not load it.
 
     Then give up the rights of root. This is before the worker writes a file or connects to anything.
     """
@@ -76,7 +76,7 @@ def _prepare(instance: Any, options: dict[str, Any], **_: Any) -> None:
 
 
 def _refuse_to_restart(**_: Any) -> None:
-    """Celery's answer to SIGHUP is to execute its program again, which would not be root any more."""
+    """On SIGHUP Celery executes its program again, which would no longer be root."""
     signal.signal(signal.SIGHUP, _cannot_restart)
 
 
@@ -103,7 +103,7 @@ def _report_last_rejections(**_: Any) -> None:
 
 @inspect_command(name=PROTECTION_COMMAND)
 def protection(state: Any) -> dict[str, list[str]]:
-    """In a worker's main process: say what is protected from runs, and what is not. `doctor` asks for it."""
+    """In a worker's main process: return what is protected from runs, and what is not, for `doctor`."""
     from jobs.services import running
 
     found = running.present_protection()

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Final, NoReturn, Protocol
 
-from jobsched import paramsfile, wishes
+from jobsched import paramsfile, retryfile
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
 from jobsched.environment import environment, refused_as_too_long
@@ -76,7 +76,7 @@ class Context:
         env = environment(self.work, os.environ)
         if self.workspace is not None:
             env[paramsfile.VARIABLE] = str(paramsfile.file_beside(self.workspace))
-            env[wishes.VARIABLE] = str(wishes.file_beside(self.workspace))
+            env[retryfile.VARIABLE] = str(retryfile.file_beside(self.workspace))
         return env
 
     def plan(self, names: Sequence[str]) -> None:
@@ -96,13 +96,13 @@ class Context:
             raise
         finally:
             seconds = time.monotonic() - started
-            told = {
+            ended = {
                 "verdict": end.verdict,
                 "exit_code": end.exit_code,
                 "signal": end.signal,
                 "duration_seconds": seconds,
             }
-            self.control.ask({"end": told})
+            self.control.ask({"end": ended})
 
     def replace_process(self, arguments: Sequence[str], *, env: Mapping[str, str], folder: Path) -> NoReturn:
         """Become another program, whose exit code is then the outcome.
@@ -121,11 +121,11 @@ class Context:
             os.execvpe(arguments[0], list(arguments), dict(env))  # noqa: S606 - running it is the purpose
         except (OSError, ValueError) as error:
             signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-            why = refused_as_too_long(error, arguments, env) or _told(error)
+            why = refused_as_too_long(error, arguments, env) or _cause(error)
             raise InvalidInput(f"cannot start {arguments[0]}: {why}") from error
 
 
-def _told(error: OSError | ValueError) -> str:
+def _cause(error: OSError | ValueError) -> str:
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 

@@ -26,7 +26,7 @@ class HiddenSettings:
     """Settings of the installation, by the names of their variables and by the secrets in their values."""
 
     secrets: frozenset[str] = frozenset()
-    """Texts that are secret wherever they stand, such as the password of the database."""
+    """Texts that are secret in any variable, such as the password of the database."""
     kept: frozenset[str] = frozenset()
     """Names of variables that are not hidden all the same."""
 
@@ -43,7 +43,7 @@ class HiddenSettings:
 
     @cached_property
     def _parts(self) -> frozenset[str]:
-        """The secrets that are looked for anywhere in a value, as they are and as they stand in a URL."""
+        """The secrets that are looked for anywhere in a value, as they are and quoted as in a URL."""
         long = [secret for secret in self.secrets if len(secret) >= _SHORTEST_PART]
         return frozenset(form for secret in long for form in (secret, quote(secret, safe="")))
 

@@ -18,8 +18,8 @@ def file_beside(folder: Path) -> Path:
 def write(params: dict[str, Any], folder: Path, *, readable_by_all: bool) -> None:
     """Write the parameters as JSON in UTF-8. Raises OSError.
 
-    Only this user may read them, unless runs have a user of their own: then whoever knows the file's name, in a folder
-    that lists its names to nobody else.
+    Only this user may read them. Where runs have a user of their own, every user may who knows the name of the file; it
+    is in a folder that no other user can list.
     """
     descriptor = os.open(file_beside(folder), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogatepass") as file:

@@ -21,7 +21,7 @@ class Refused(Exception):
 
 
 class ClientLeft(Exception):
-    """The connection ended before the request was complete, so nobody waits for an answer."""
+    """The connection ended before the request was complete, so no response can be sent."""
 
 
 class Bodies:

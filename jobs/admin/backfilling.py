@@ -47,9 +47,9 @@ class BackfillForm(forms.Form):
 
 def summary(filled: Filled) -> str:
     """Say what was passed over."""
-    told = []
+    parts = []
     if filled.already:
-        told.append(f"{filled.already} had their run already" if filled.already > 1 else "1 had its run already")
+        parts.append(f"{filled.already} had their run already" if filled.already > 1 else "1 had its run already")
     if filled.excluded:
-        told.append(f"{filled.excluded} lie{'' if filled.excluded > 1 else 's'} in excluded days or windows")
-    return "; ".join(told)
+        parts.append(f"{filled.excluded} lie{'' if filled.excluded > 1 else 's'} in excluded days or windows")
+    return "; ".join(parts)

@@ -1,4 +1,4 @@
-"""django-celery-beat's own pages for crontabs, with our words: its own say something false of many steps and ranges."""
+"""django-celery-beat's pages of crontabs, with our words: its own are false for many steps and ranges."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ OF_A_JOB = (
     ("Job", {"fields": ("job",)}),
     (None, {"fields": ("name", "enabled", "timing", "start_time", "expires", "last_run_at", "one_off")}),
 )
-"""What is shown of the schedule of a job. The rest of its row says nothing: no message is sent for it."""
+"""What is shown of the schedule of a job. The rest of its row has no meaning: no message is sent for it."""
 
 
 @admin.register(PeriodicTask)
@@ -62,7 +62,7 @@ class PeriodicTaskAdmin(TheirAdmin):  # type: ignore[misc]  # it has no types
         return tasks.select_related("jobs_schedule__job")
 
     # The schedule of a job is part of the job: what is done to it here would quietly make the job run on request only,
-    # or send a message that no task answers to. So nobody may change, delete or run it here, whatever else they may.
+    # or send a message that no task answers to. So no user may change, delete or run it here.
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return _job_of(obj) is None and bool(super().has_change_permission(request, obj))
@@ -110,12 +110,12 @@ class PeriodicTaskAdmin(TheirAdmin):  # type: ignore[misc]  # it has no types
         return response
 
     def crontab_translation(self, task: PeriodicTask) -> str:
-        # Theirs fails on a task that has none, and says something false of some.
+        # That of django-celery-beat fails on a task without a crontab, and is false for some.
         return crontab_in_words(task.crontab) if task.crontab else NOTHING
 
     @admin.display(description="schedule")
     def timing(self, task: PeriodicTask) -> str:
-        """A plain task's in their words, a job's in ours."""
+        """The schedule of a plain task in the words of django-celery-beat, that of a job in ours."""
         row = _row_of(task)
         return in_words(row) if row and row.job_id else str(task.scheduler or NOTHING)
 

@@ -132,15 +132,15 @@ def short(text: str) -> SafeString:
 
 def outcome(view: reading.RunView) -> str:
     """What the last attempt ended with, for a cell of a list: exit code, signal, HTTP status, exception."""
-    told = _process_end(view.exit_code, view.signal)
-    told += [f"HTTP {view.http_status}"] if view.http_status is not None else []
-    return ", ".join([*told, *([printable(view.error)] if view.error else [])])
+    parts = _process_end(view.exit_code, view.signal)
+    parts += [f"HTTP {view.http_status}"] if view.http_status is not None else []
+    return ", ".join([*parts, *([printable(view.error)] if view.error else [])])
 
 
 def _process_end(exit_code: int | None, signal: int | None) -> list[str]:
     """Return the exit code and the signal of a process that ended, each where there is one."""
-    told = [f"exit code {exit_code}"] if exit_code is not None else []
-    return told + ([signal_name(signal)] if signal is not None else [])
+    parts = [f"exit code {exit_code}"] if exit_code is not None else []
+    return parts + ([signal_name(signal)] if signal is not None else [])
 
 
 def _facts(view: reading.RunView) -> list[tuple[str, Any]]:

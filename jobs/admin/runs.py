@@ -206,7 +206,7 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
         )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
-        return reading.told(Run.objects.all())
+        return reading.with_view_fields(Run.objects.all())
 
     def output_view(self, request: HttpRequest, run_id: int, number: int) -> HttpResponseBase:
         if not self.has_view_permission(request):
@@ -237,11 +237,11 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
 
     def _cancel(self, request: HttpRequest, run_id: int) -> int:
         control.cancel_one(run_id, actor=request.user.get_username())
-        told = reading.run(run_id)
+        found = reading.run(run_id)
         self.message_user(
             request,
-            f"Run #{run_id} was asked to end: {told.cancelling}."
-            if told.cancelling
+            f"Run #{run_id} was asked to end: {found.cancelling}."
+            if found.cancelling
             else f"Run #{run_id} was cancelled before it began.",
         )
         return run_id

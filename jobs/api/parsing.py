@@ -71,7 +71,7 @@ class BoundedJSONParser(BaseParser):
 
 
 def _announced(request: Request | None) -> int:
-    """Return the length of the body as its header says it, 0 when it says none."""
+    """Return the length of the body that its header gives, 0 when it gives none."""
     text = request.META.get("CONTENT_LENGTH", "") if request is not None else ""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 

@@ -59,13 +59,13 @@ def preview(shown: Preview) -> dict[str, Any]:
     }
 
 
-def account(told: Account) -> dict[str, Any]:
+def account(found: Account) -> dict[str, Any]:
     return {
-        "counts": {became.value: told.count(became) for became in Became},
-        "instants": [_instant(instant) for instant in told.instants],
-        "unexpected": [run.pk for run in told.unexpected],
+        "counts": {became.value: found.count(became) for became in Became},
+        "instants": [_instant(instant) for instant in found.instants],
+        "unexpected": [run.pk for run in found.unexpected],
         "deletions": [
-            {"at": _moment(deletion.at), "by": deletion.by, "outside": deletion.outside} for deletion in told.deletions
+            {"at": _moment(deletion.at), "by": deletion.by, "outside": deletion.outside} for deletion in found.deletions
         ],
     }
 
@@ -145,13 +145,13 @@ def run(view: RunView) -> dict[str, Any]:
     }
 
 
-def story(told: RunStory) -> dict[str, Any]:
+def story(found: RunStory) -> dict[str, Any]:
     """A run with its attempts and transitions."""
     return {
-        **run(told.view),
-        "retries": told.retries,
-        "attempts": [_attempt(attempt) for attempt in told.attempts],
-        "transitions": [_transition(transition) for transition in told.transitions],
+        **run(found.view),
+        "retries": found.retries,
+        "attempts": [_attempt(attempt) for attempt in found.attempts],
+        "transitions": [_transition(transition) for transition in found.transitions],
     }
 
 

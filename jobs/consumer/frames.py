@@ -20,7 +20,7 @@ from kombu.transport import pyamqp
 
 _HEADER_FRAME: Final = 2
 _HEADER_START: Final = 12
-"""Bytes of class, weight and body size. Two bytes of flags follow, which say what properties there are."""
+"""Bytes of class, weight and body size. Two bytes of flags follow: which properties there are."""
 _METHOD_START: Final = 4
 """Bytes that name the method, before its arguments."""
 
@@ -74,7 +74,7 @@ class _Connection(pyamqp.Connection):
 
 
 def _with_names_in_text(payload: Any) -> Any:
-    """Return the arguments of a delivery with names that are UTF-8: whoever publishes chooses the routing key."""
+    """Return the arguments of a delivery with names that are UTF-8: a publisher chooses the routing key."""
     data = bytes(payload)
     try:
         data[_METHOD_START:].decode("ascii")

@@ -32,8 +32,8 @@ _KINDS: Final[Mapping[str, Any]] = {
     "stamped_headers": list | tuple | None,
     "stamps": dict | None,
 }
-"""What Celery uses later, where it does not expect to be surprised: a name that is no text cannot be counted, and the
-message would be kept for good."""
+"""Values that Celery uses later without a check: a name that is no text cannot be counted, and the message would never
+be acknowledged."""
 
 Problem = tuple[Reason, object]
 """Why a message is rejected, and a detail for the log."""

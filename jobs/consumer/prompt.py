@@ -28,11 +28,11 @@ RETRY_SECONDS = 5.0
 REMOTE_CONTROL = "(remote control)"
 EVENTS = "(events)"
 ELSEWHERE = "(other)"
-"""What is counted in place of a queue: whoever publishes chooses routing keys, and may choose a new one each time."""
+"""What is counted in place of a queue: a publisher chooses the routing key, and may choose a new one each time."""
 
 
 class PromptConsumer(Consumer):
-    """Comes back soon after its broker: Celery's own waits longer after each attempt, up to half a minute.
+    """Reconnects soon after its broker is back: Celery's own waits longer after each attempt, up to half a minute.
 
     Rejects messages that Celery's own would end at.
     """
@@ -62,7 +62,7 @@ class PromptConsumer(Consumer):
         """Called once there is a connection, before the event loop runs.
 
         Celery's first loop ends the worker if a process of the pool has died by then, as it takes that for a pool that
-        cannot start. Connecting may have taken hours, in which nobody replaced processes: that is done here.
+        cannot start. Connecting may have taken hours, in which dead processes were not replaced: that is done here.
         """
         self.pool.maintain_pool()
         self.restart_count = max(self.restart_count, 1)
@@ -110,7 +110,10 @@ class PromptConsumer(Consumer):
             self._reject(request.message, Reason.BAD_TASK, error)
 
     def _follow(self, follow: Callable[..., Any], request: Any, *args: Any, **options: Any) -> Any:
-        """Do what Celery does with news of a request. If that fails, do not keep the message: it takes up room."""
+        """Do what Celery does when a request begins or ends. If that fails, reject its message.
+
+        An unanswered message would count against the prefetch limit.
+        """
         try:
             return follow(*args, **options)
         except Exception:

@@ -29,7 +29,7 @@ CREATE FUNCTION jobs_has_not_begun(s jobs_schedule) RETURNS boolean LANGUAGE sql
     SELECT (s.paused OR s.switched_off) AND s.held_why = ''
 $$;
 
--- Whether the rule of a schedule was changed before in this transaction: nobody has seen what it was in between.
+-- Whether the rule of a schedule was changed before in this transaction: no beat has seen what it was in between.
 CREATE FUNCTION jobs_changed_in_this_transaction(s jobs_schedule) RETURNS boolean LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
@@ -150,7 +150,7 @@ BEGIN
         next_fire_at = CASE WHEN NOT jobs_has_not_begun(s) THEN s.next_fire_at END,
         cursor = CASE WHEN s.periodic_task_id = ANY(beginning) THEN moment ELSE s.cursor END,
         held_until = moment,
-        -- Kept where something may be owed, until a beat has decided about it.
+        -- Kept while an instant may be without a record, until a beat has decided about it.
         held_why = CASE
             WHEN CASE WHEN of_job THEN s.switched_off ELSE s.paused END
                 OR s.stale OR jobs_next_instant(s) <= moment THEN s.held_why
@@ -169,7 +169,7 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- Whether a schedule of a job is deleted by a verb of ours, which names the actor, or by somebody else's SQL or ORM.
+-- Who deletes the schedule of a job: the actor that jobsched names, or NULL for SQL and other programs.
 CREATE FUNCTION jobs_deleter() RETURNS text LANGUAGE sql STABLE AS $$
     SELECT nullif(current_setting('jobsched.actor', true), '')
 $$;
@@ -211,8 +211,8 @@ BEGIN
     RETURN OLD;
 END $$;
 
--- Who makes a PeriodicTask name a row that says when, waits for whoever changes that row, and the other way round:
--- else the one who changes it would not know of this task, and the task not of the change.
+-- A transaction that makes a PeriodicTask refer to a row of crontabs, intervals, clocked or solar schedules waits for one
+-- that changes this row, and the other way round: otherwise neither would see what the other does.
 CREATE FUNCTION jobs_share_rule(t django_celery_beat_periodictask) RETURNS void LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
@@ -266,7 +266,7 @@ BEGIN
             held_why = CASE WHEN jobs_has_not_begun(s) THEN '' ELSE 'switched off' END
         WHERE periodic_task_id = NEW.id;
     ELSE
-        -- One that is to fire once only begins anew.
+        -- A schedule that fires once only starts again.
         IF NEW.one_off THEN
             PERFORM jobs_change_rule(ARRAY[NEW.id]::bigint[]);
         END IF;
@@ -275,7 +275,7 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- The same for what stands in our own row. One that is being given to a job has had no instants of the job's before.
+-- The same for the columns of jobs_schedule. A schedule that is being given to a job had no instants of this job before.
 CREATE OR REPLACE FUNCTION jobs_follow_schedule() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     tasks bigint[] := ARRAY[NEW.periodic_task_id];

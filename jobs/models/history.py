@@ -26,7 +26,7 @@ class Attempt(models.Model):
     signal = models.PositiveSmallIntegerField(null=True)
     http_status = models.IntegerField(null=True)
     error = models.TextField(null=True)
-    # What a person should know although it does not decide the verdict: processes that were killed at the end.
+    # Does not decide the verdict: processes that were killed at the end.
     warning = models.TextField(blank=True, default="", db_default="")
     result = models.JSONField(null=True)
     worker = models.CharField(max_length=200)

@@ -140,7 +140,7 @@ class FormerSchedule(models.Model):
     # That changed it: further changes in the same transaction are part of this one.
     transaction = models.BigIntegerField(null=True)
     # Who deleted the schedule at `until`; NULL when it was changed and goes on. `deleted_outside`: by SQL or by another
-    # program through the ORM, and not by a verb of ours.
+    # program through the ORM, and not by jobsched itself.
     deleted_by = models.TextField(null=True)
     deleted_outside = models.BooleanField(db_default=False, default=False)
 

@@ -204,7 +204,7 @@ def pause(job: Job) -> bool:
 def resume(job: Job) -> bool:
     """Let a job's schedule fire again, also one whose row was switched off. Return whether it was held before.
 
-    A schedule that fires once and has fired is switched off for good.
+    A schedule that fires once and has fired stays switched off.
     """
     with transaction.atomic():
         paused = Job.objects.filter(pk=job.pk, paused=True).update(paused=False)

@@ -109,8 +109,8 @@ class _Period:
     once_since: datetime | None
     """For a rule that fires once: when it began to count."""
     accounted_until: datetime
-    owed: str
-    """Why instants after `accounted_until` have not been dealt with."""
+    why_open: str
+    """Why instants after `accounted_until` have no record yet."""
 
 
 def _periods(job: Job, start: datetime, end: datetime) -> tuple[list[_Period], list[Deletion]]:
@@ -131,7 +131,7 @@ def _periods(job: Job, start: datetime, end: datetime) -> tuple[list[_Period], l
                 until=min(end, former.until),
                 once_since=former.begins if former.rule.get("one_off", False) else None,
                 accounted_until=former.begins if former.unrecorded else former.until,
-                owed="its schedule was changed or deleted before a beat had looked at it",
+                why_open="its schedule was changed or deleted before a beat had looked at it",
             )
         )
     if schedule is not None and (present := _present(schedule, start, end)):
@@ -153,7 +153,7 @@ def _present(schedule: Schedule, start: datetime, end: datetime) -> _Period | No
         until=end,
         once_since=begins if schedule.periodic_task.one_off else None,
         accounted_until=schedule.cursor,
-        owed=f"it is {schedule.held_why}" if held else "it is due",
+        why_open=f"it is {schedule.held_why}" if held else "it is due",
     )
 
 
@@ -217,7 +217,7 @@ def _became(
             also = tuple(run for run in certain if run is not skip)
             yield Instant(at=at, became=Became.SKIPPED, run=skip, reason=skip.reason, also=also)
         elif at > period.accounted_until:
-            yield Instant(at=at, became=Became.OWED, run=None, reason=period.owed)
+            yield Instant(at=at, became=Became.OWED, run=None, reason=period.why_open)
         else:
             yield Instant(at=at, became=Became.UNEXPLAINED, run=None, reason="")
 

@@ -147,15 +147,15 @@ def story(run_id: int) -> RunStory:
 
 
 def _runs() -> RunQuerySet:
-    return told(Run.objects.all())
+    return with_view_fields(Run.objects.all())
 
 
 _ENDED_WITH = ("exit_code", "signal", "http_status", "error", "warning")
-"""What is told of the last attempt of a run beside the run itself."""
+"""Fields of the last attempt that are shown with its run."""
 
 
-def told(runs: RunQuerySet) -> RunQuerySet:
-    """Have a query of runs bring all that `view` needs, in one statement."""
+def with_view_fields(runs: RunQuerySet) -> RunQuerySet:
+    """Make a query of runs fetch all that `view` needs, in one statement."""
     last = Attempt.objects.filter(run=OuterRef("pk"), number=OuterRef("attempt"))
     # A definition may hold a long script: only what is shown of it is fetched.
     return runs.select_related("job__project").annotate(
@@ -168,7 +168,7 @@ def told(runs: RunQuerySet) -> RunQuerySet:
 
 
 def view(run: Run) -> RunView:
-    """Return what a run that came from `told` tells."""
+    """Return what is shown of a run that `with_view_fields` fetched."""
     ended = getattr(run, "last", None) or {}
     return RunView(
         run=run,

@@ -96,7 +96,7 @@ def handed_back(expired: Expired) -> Settlement:
     """Return a run to its queue whose worker was lost with a batch. Whether it had begun is not known.
 
     The attempt is not counted against its retries. It is claimed alone from now on, so that the next loss counts: a
-    run that ends its worker each time comes to an end.
+    run that kills its worker each time uses up its attempts.
     """
     claim = expired.claim
     reason = (

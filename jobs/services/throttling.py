@@ -77,6 +77,6 @@ def _charge(rule: Rule, *what: str) -> None:
 
 
 def _key(*parts: str) -> str:
-    # Compatibility forms and cases of one name are one account: a guess must not count anew for each.
+    # Compatibility forms and cases of one name are one account: a guess must not be counted separately for each.
     text = "\0".join(unicodedata.normalize("NFKC", part).casefold() for part in parts)
     return salted_hmac("jobs.throttle", text, algorithm="sha256").hexdigest()

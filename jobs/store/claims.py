@@ -340,7 +340,7 @@ def heartbeat(execute: Execute, claims: Sequence[Held], *, lease: timedelta) -> 
 
 
 def record_begin(execute: Execute, claim: Held) -> None:
-    """Record that an in-process run has begun that was claimed with others. Without effect once the claim is lost."""
+    """Record that a run of a batch of in-process runs has begun. Without effect once the claim is lost."""
     execute(
         """
         UPDATE jobs_run SET batchable = false

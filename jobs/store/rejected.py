@@ -11,7 +11,7 @@ from jobs.rejections import Kind
 from jobs.store.session import Execute
 
 QUIET: Final = timedelta(days=1)
-"""After so long without a rejection, a count starts anew and is no longer shown."""
+"""After so long without a rejection, a count starts again at 0 and is no longer shown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -70,7 +70,7 @@ class Advance:
     finished: bool = False
     """A one-off that has fired: it is switched off, as django-celery-beat does."""
     still_owes: bool = False
-    """Something that was due while the schedule was held is not accounted for yet."""
+    """Something that was due while the schedule was held has no record yet."""
 
 
 _ENTRY = """
@@ -136,9 +136,9 @@ def lock_stale(execute: Execute, *, limit: int) -> list[Entry]:
 
 
 def name_actor(execute: Execute, actor: str) -> None:
-    """Say who deletes schedules until the end of this transaction: the trigger that keeps the last rule asks.
+    """Name who deletes schedules until the end of this transaction, for the trigger that keeps the last rule.
 
-    Without a name the schedule counts as deleted outside of our verbs.
+    Without a name the schedule counts as deleted outside of jobsched.
     """
     execute("SELECT set_config('jobsched.actor', %(actor)s, true)", {"actor": actor})
 

@@ -25,12 +25,12 @@ def cancel_many(client: Client, which: Which, *, yes: bool, dry_run: bool) -> in
     """Cancel runs. Return the exit status."""
     found = client.cancel_many(**which, dry_run=True)
     total = found["ended"] + found["asked"]
-    told = f"{counted(found['ended'], 'waiting run')} and {counted(found['asked'], 'running one')}"
+    parts = f"{counted(found['ended'], 'waiting run')} and {counted(found['asked'], 'running one')}"
     if dry_run or not total:
-        click.echo(f"{told} would be cancelled")
+        click.echo(f"{parts} would be cancelled")
         return SUCCESS
     if not yes:
-        _ask(f"Cancel {told}?")
+        _ask(f"Cancel {parts}?")
     walk = _Walk("cancelling", total, lambda before: client.cancel_many(**which, before=before, limit=BATCH))
     status = walk.go(("ended", "asked"))
     click.echo(f"{counted(walk.done['ended'], 'run')} cancelled, {walk.done['asked']} running asked to end")
@@ -51,11 +51,11 @@ def retry_many(client: Client, which: Which, *, definition: Literal["then", "now
         "retrying", total, lambda before: client.retry_many(**which, definition=definition, before=before, limit=BATCH)
     )
     status = walk.go(("made", "skipped", "waiting", "refused"))
-    told = [f"{counted(walk.done['made'], 'run')} retried"]
-    told += [f"{walk.done['skipped']} skipped by the overlap rule of their job"] * bool(walk.done["skipped"])
-    told += [f"{walk.done['waiting']} left, as a run of their unique job waits already"] * bool(walk.done["waiting"])
-    told += [f"{walk.done['refused']} refused"] * bool(walk.done["refused"])
-    click.echo(", ".join(told))
+    parts = [f"{counted(walk.done['made'], 'run')} retried"]
+    parts += [f"{walk.done['skipped']} skipped by the overlap rule of their job"] * bool(walk.done["skipped"])
+    parts += [f"{walk.done['waiting']} left, as a run of their unique job waits already"] * bool(walk.done["waiting"])
+    parts += [f"{walk.done['refused']} refused"] * bool(walk.done["refused"])
+    click.echo(", ".join(parts))
     if walk.done["refused"]:
         complain(walk.why)
         return status or FAILURE

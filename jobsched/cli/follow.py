@@ -99,4 +99,4 @@ def _state_line(run: dict[str, Any]) -> str:
         line += f" after {took}"
         if run["attempt"] > 1:
             line += f", attempt {run['attempt']}"
-    return f"{line} ({told})" if (told := remark(run)) else line
+    return f"{line} ({text})" if (text := remark(run)) else line

@@ -75,32 +75,32 @@ def fires(job: str, start: str, end: str, gaps: bool, project: str, as_json: boo
     """
     if gaps and as_json:
         raise click.UsageError("--gaps and --json do not go together.")
-    told = connect().fires(job, start, end, project=project)
+    account = connect().fires(job, start, end, project=project)
     if as_json:
-        print_json(told)
+        print_json(account)
     else:
-        _print_account(told, gaps=gaps)
-    if unexplained := told["counts"]["unexplained"]:
+        _print_account(account, gaps=gaps)
+    if unexplained := account["counts"]["unexplained"]:
         complain(f"{unexplained} unexplained: the record does not tell what became of them.")
         return FAILURE
     return SUCCESS
 
 
-def _print_account(told: dict[str, Any], *, gaps: bool) -> None:
+def _print_account(account: dict[str, Any], *, gaps: bool) -> None:
     from jobsched.cli.tables import moment, table
 
-    rows = [instant for instant in told["instants"] if not (gaps and instant["became"] == "run")]
+    rows = [instant for instant in account["instants"] if not (gaps and instant["became"] == "run")]
     if rows:
         table(
             ["expected (UTC)", "became", "run", "state", "reason"],
             [line for row in rows for line in _records(row)],
         )
-    counts = ", ".join(f"{count} {became}" for became, count in told["counts"].items())
-    click.echo(f"{counted(len(told['instants']), 'instant')}: {counts}")
-    if told["unexpected"]:
-        runs = ", ".join(str(run) for run in told["unexpected"])
+    counts = ", ".join(f"{count} {became}" for became, count in account["counts"].items())
+    click.echo(f"{counted(len(account['instants']), 'instant')}: {counts}")
+    if account["unexpected"]:
+        runs = ", ".join(str(run) for run in account["unexpected"])
         click.echo(f"runs for moments that the schedule did not name then: {runs}")
-    for deletion in told["deletions"]:
+    for deletion in account["deletions"]:
         outside = ", outside of jobsched" if deletion["outside"] else ""
         click.echo(f"the schedule was deleted at {moment(deletion['at'])} UTC by {deletion['by']}{outside}")
 

@@ -81,9 +81,9 @@ def run_duration(run: dict[str, Any]) -> str:
 
 def ending(run: dict[str, Any]) -> str:
     """Return what a run's last attempt, or an attempt, ended with: exit code, signal, HTTP status, exception."""
-    told = process_end(run["exit_code"], run["signal"])
-    told += [f"HTTP {run['http_status']}"] if run["http_status"] is not None else []
-    return ", ".join(told + ([run["error"]] if run["error"] else []))
+    parts = process_end(run["exit_code"], run["signal"])
+    parts += [f"HTTP {run['http_status']}"] if run["http_status"] is not None else []
+    return ", ".join(parts + ([run["error"]] if run["error"] else []))
 
 
 def remark(run: dict[str, Any]) -> str:
@@ -94,8 +94,8 @@ def remark(run: dict[str, Any]) -> str:
 
 def process_end(exit_code: int | None, signal: int | None) -> list[str]:
     """Return the exit code and the signal of a process that ended, each where there is one."""
-    told = [f"exit {exit_code}"] if exit_code is not None else []
-    return told + ([short_name(signal)] if signal is not None else [])
+    parts = [f"exit {exit_code}"] if exit_code is not None else []
+    return parts + ([short_name(signal)] if signal is not None else [])
 
 
 def _cell(value: Any) -> Text:

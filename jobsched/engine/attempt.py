@@ -1,6 +1,6 @@
 """One attempt under supervision: output, heartbeats, limits, and the judgement at its end.
 
-Follow `supervise`: wait, hear the run, read output, hear the shim, then look at the clock.
+Start at `supervise`: wait, read messages of the run, its output and messages of the shim, then look at the clock.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _FLUSH_SECONDS: Final = 0.5
 _RETRY_SECONDS: Final = 1.0
 """How soon a heartbeat is tried again while the database cannot be reached."""
 _KILL_SECONDS: Final = 10.0
-"""How long the shim may take to report after it was told, or ought by itself, to kill."""
+"""How long the shim may take to report after it had to kill the run, on request or by the lease."""
 _NUDGE_SECONDS: Final = 0.5
 """How often the watch is asked whether there is reason to hurry."""
 
@@ -61,7 +61,7 @@ class Attempt:
         self._sections = Sections()
         self._flushed = 0
         self._output = -1
-        self._told: Outcome | None = None
+        self._outcome: Outcome | None = None
         self._replaced_process = False
         self._garbled = False
         self._lost = ""
@@ -74,16 +74,18 @@ class Attempt:
     # -- beginning and end ---------------------------------------------------------------------------------
 
     def start(self, shim: socket.socket, folder: Path | None, *, give_folder: bool = False) -> None:
-        """Hand the work to the shim. Raises OSError when the shim is gone; may then be called again.
+        """Give the work to the shim. Raises OSError when the shim is gone or no descriptor is left.
 
-        With `give_folder`, the shim makes the folder the run's user's own.
+        It may then be called again.
+
+        With `give_folder`, the shim makes the user of the run the owner of the folder.
         """
         self.close()
         self._shim = shim
-        self._output, output = os.pipe()
         ours, theirs = socket.socketpair()
-        os.set_blocking(self._output, False)
         self._run = Listener(ours)
+        self._output, output = os.pipe()
+        os.set_blocking(self._output, False)
         try:
             request = {"do": "run", "deadline": self._deadline, "workspace": str(folder) if folder else None}
             with _opened(folder if give_folder else None) as given:
@@ -119,7 +121,7 @@ class Attempt:
                 poller.modify(run, select.POLLIN | select.POLLOUT)
             ready = {number for number, _ in poller.poll(self._milliseconds_left())}
             if run in ready:
-                self._hear_run()
+                self._read_run()
                 if self._run.ended:
                     poller.unregister(run)
                 elif not self._run.wants_to_send:
@@ -127,7 +129,7 @@ class Attempt:
             if self._output in ready and not self._read_output(_READS_A_TURN * _READ):
                 poller.unregister(self._output)
             if shim in ready:
-                self._hear_shim()
+                self._read_shim()
             self._look_at_clock()
         self._take_the_rest()
         return self._report(self._judge(self._end))
@@ -139,22 +141,22 @@ class Attempt:
             return self._report(Outcome(verdict=Verdict.HANDED_BACK, reason=reasons.NOT_STARTED_IN_TIME))
         return self._report(Outcome(verdict=Verdict.LOST, reason=self._lost or reasons.SHIM_DIED))
 
-    # -- hearing -------------------------------------------------------------------------------------------
+    # -- messages and output ------------------------------------------------------------------------------
 
-    def _hear_run(self) -> bool:
-        """Take in what the run says; return False when it has nothing more to say now."""
+    def _read_run(self) -> bool:
+        """Handle the messages of the run; return False when it will send no more."""
         self._run.push()
         try:
-            told = self._run.messages()
-            for message in told or ():
-                self._heed(message)
+            received = self._run.messages()
+            for message in received or ():
+                self._handle(message)
         except (Garbled, KeyError, TypeError, ValueError):
             self._garbled = self._run.ended = True
-            self._tell_shim("kill")
+            self._send_shim("kill")
             return False
-        return told is not None
+        return received is not None
 
-    def _heed(self, message: dict[str, Any]) -> None:
+    def _handle(self, message: dict[str, Any]) -> None:
         match message:
             case {"plan": list() as names}:
                 self._sections.plan(names)
@@ -162,14 +164,14 @@ class Attempt:
                 self._read_output(self._waiting_bytes())
                 self._sections.begin(name)
                 self._run.say({"go": True})
-            case {"end": dict() as told}:
+            case {"end": dict() as ended}:
                 self._read_output(self._waiting_bytes())
-                self._sections.end(told)
+                self._sections.end(ended)
                 self._run.say({"go": True})
             case {"exec": True}:
                 self._replaced_process = True
-            case {"outcome": dict() as told}:
-                self._told = Outcome.from_json(told)
+            case {"outcome": dict() as outcome}:
+                self._outcome = Outcome.from_json(outcome)
             case _:
                 raise Garbled
 
@@ -191,7 +193,7 @@ class Attempt:
         (waiting,) = struct.unpack("i", fcntl.ioctl(self._output, termios.FIONREAD, b"\0\0\0\0"))
         return int(waiting)
 
-    def _hear_shim(self) -> None:
+    def _read_shim(self) -> None:
         try:
             received = messages.receive(self._shim)
         except BlockingIOError:
@@ -205,8 +207,8 @@ class Attempt:
             self._end = message
 
     def _take_the_rest(self) -> None:
-        """Take what was said and written before the end. Whoever may still hold the pipe is not waited for."""
-        while not self._run.ended and self._hear_run():
+        """Read what was sent and written before the end. Do not wait for processes that still hold the pipe open."""
+        while not self._run.ended and self._read_run():
             pass
         self._read_output(self._waiting_bytes())
 
@@ -222,8 +224,8 @@ class Attempt:
 
     @property
     def _may_end_early(self) -> bool:
-        """Work that has told its outcome, or is being ended already, is not ended for another reason."""
-        return self._told is None and self._ending is None and not self._lost and self._end is None
+        """Work that has sent its outcome, or is being ended already, is not ended for another reason."""
+        return self._outcome is None and self._ending is None and not self._lost and self._end is None
 
     def _look_at_clock(self) -> None:
         now = lease_clock()
@@ -254,7 +256,7 @@ class Attempt:
             return
         self._deadline = pulse.deadline
         self._beat_at = self._next_beat(lease_clock())
-        self._tell_shim("renew", deadline=pulse.deadline)
+        self._send_shim("renew", deadline=pulse.deadline)
         if self._may_end_early and (pulse.cancel_requested or pulse.stopping):
             self._end_early(Verdict.CANCELLED if pulse.cancel_requested else Verdict.HANDED_BACK)
 
@@ -281,7 +283,7 @@ class Attempt:
         self._ending = verdict
         # Before the signal, so that the work finds the reason when the signal makes it look.
         self._run.say({"ending": verdict})
-        self._tell_shim("term")
+        self._send_shim("term")
         self._kill_at = lease_clock() + self._work.grace_seconds
 
     def _lose(self, reason: str) -> None:
@@ -292,9 +294,9 @@ class Attempt:
     def _kill(self) -> None:
         self._kill_at = float("inf")
         self._give_up_at = min(self._give_up_at, lease_clock() + _KILL_SECONDS)
-        self._tell_shim("kill")
+        self._send_shim("kill")
 
-    def _tell_shim(self, order: str, **details: float) -> None:
+    def _send_shim(self, order: str, **details: float) -> None:
         try:
             messages.send(self._shim, {"do": order, **details})
         except OSError as error:
@@ -310,7 +312,7 @@ class Attempt:
             return Outcome(verdict=Verdict.LOST, reason=self._lost or reasons.LEASE_RAN_OUT)
         if self._garbled:
             return Outcome(verdict=Verdict.FAILED, reason=reasons.TOO_MUCH_SAID)
-        seen = self._told or reasons.from_wait_status(end["ended"], exit_code_counts=self._replaced_process)
+        seen = self._outcome or reasons.from_wait_status(end["ended"], exit_code_counts=self._replaced_process)
         if self._ending is None:
             return self._with_circumstances(seen, end)
         grace = self._work.grace_seconds if self._killed_after_grace else None
@@ -321,7 +323,7 @@ class Attempt:
     @property
     def _was_not_started(self) -> bool:
         """The run's process found that the lease had ended before it started the work."""
-        return self._told is not None and self._told.verdict is Verdict.HANDED_BACK
+        return self._outcome is not None and self._outcome.verdict is Verdict.HANDED_BACK
 
     def _with_circumstances(self, seen: Outcome, end: dict[str, Any]) -> Outcome:
         """Add to the outcome of work that ended by itself what the kernel and the shim know of its end."""
@@ -337,7 +339,7 @@ class Attempt:
             output_total=self._clip.total,
             sections=self._sections.all(),
             killed=(self._end or {}).get("killed", 0),
-            processes=tuple(Ended(**told) for told in (self._end or {}).get("processes", ())),
+            processes=tuple(Ended(**process) for process in (self._end or {}).get("processes", ())),
         )
 
 

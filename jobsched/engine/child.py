@@ -43,7 +43,7 @@ def perform(
     try:
         forget(hidden.hides)
         executor = registry.executor(work.kind)
-        _heed_ending(context, raises=executor.ends_by_exception)
+        _handle_sigterm(context, raises=executor.ends_by_exception)
         if executor.in_interpreter:
             # The project's own code keeps the rest of its process's environment; the job's is added to it.
             os.environ.update(for_trusted_code(work.env, os.environ))
@@ -72,8 +72,8 @@ def perform(
         context.judged = True
 
 
-def _heed_ending(context: Context, *, raises: bool) -> None:
-    """On SIGTERM from the shim, raise what fits the reason the slot gave, or only note it."""
+def _handle_sigterm(context: Context, *, raises: bool) -> None:
+    """Let SIGTERM from the shim raise the exception for the reason that the slot gave, or only note the reason."""
 
     def handle(_number: int, _frame: FrameType | None) -> None:
         ending = context.control.ending()

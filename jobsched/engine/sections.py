@@ -38,14 +38,14 @@ class Sections:
         if self._open is not None:
             self._clip.add(chunk)
 
-    def end(self, told: dict[str, Any]) -> None:
+    def end(self, ended: dict[str, Any]) -> None:
         """Close the open section with what the work says of it."""
-        verdict = told.get("verdict")
+        verdict = ended.get("verdict")
         self._close(
             Verdict(verdict) if verdict else None,
-            exit_code=told.get("exit_code"),
-            signal=told.get("signal"),
-            seconds=told.get("duration_seconds"),
+            exit_code=ended.get("exit_code"),
+            signal=ended.get("signal"),
+            seconds=ended.get("duration_seconds"),
         )
 
     def close(self, verdict: Verdict) -> None:

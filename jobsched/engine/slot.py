@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from jobsched import registry, wishes
+from jobsched import registry, retryfile
 from jobsched.domain.errors import InvalidInput, Unavailable
 from jobsched.domain.outcomes import Assignment, Outcome, Report, Verdict
 from jobsched.engine import reasons
@@ -38,7 +38,7 @@ class Slot:
     each run's process removes from itself before anything else. Modules that many runs need are best
     imported before the first `perform`, since that forks the shim which every run is forked from.
 
-    `covered` are folders and files that runs must not open; they are covered where a mount namespace can be had. With
+    `covered` are folders and files that runs must not open; they are covered where a mount namespace is possible. With
     a `launcher`, it forks the shims, with its own `after_fork` and `hidden`, and each slot's runs have a user of their
     own.
     """
@@ -103,7 +103,7 @@ class Slot:
         attempt = Attempt(assignment, watch, deadline=deadline, memory=self._memory)
         try:
             self._start(attempt, folder)
-            return _as_it_wished(attempt.supervise(), folder)
+            return _with_requested_retry(attempt.supervise(), folder)
         except ShimDied:
             self._end_shim()
             return attempt.report_of_shim_death()
@@ -142,8 +142,8 @@ class Slot:
                 self._end_shim()
         try:
             attempt.start(self.warm().sock, folder, give_folder=self._starter.job_users)
-        except OSError as error:
-            raise ShimDied from error
+        except OSError as error:  # also when no descriptor is left: the work was not started in any case
+            raise Unavailable(f"no process could be started for the run: {error.strerror}") from error
 
     def _end_shim(self) -> None:
         shim, self._shim = self._shim, None
@@ -151,7 +151,7 @@ class Slot:
             shim.end()
 
 
-def _as_it_wished(report: Report, folder: Path | None) -> Report:
+def _with_requested_retry(report: Report, folder: Path | None) -> Report:
     if folder is None:
         return report
-    return replace(report, outcome=wishes.heeded(report.outcome, wishes.file_beside(folder)))
+    return replace(report, outcome=retryfile.applied(report.outcome, retryfile.file_beside(folder)))

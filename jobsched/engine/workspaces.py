@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from jobsched import paramsfile, wishes
+from jobsched import paramsfile, retryfile
 from jobsched.domain.errors import Unavailable
 from jobsched.domain.outcomes import Assignment
 from jobsched.shim import workspace
@@ -49,7 +49,7 @@ class Workspaces:
             folder = Path(tempfile.mkdtemp(prefix=f"run-{assignment.run_id}-{assignment.attempt}-", dir=own))
             paramsfile.write(assignment.all_params, folder, readable_by_all=self._job_users)
             if self._job_users:
-                wishes.make_writable_by_all(wishes.file_beside(folder))
+                retryfile.make_writable_by_all(retryfile.file_beside(folder))
         except OSError as error:
             raise self._unavailable(error) from error
         return folder

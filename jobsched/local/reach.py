@@ -35,7 +35,7 @@ _MS_PRIVATE: Final = 1 << 18
 _PASS: Final = stat.S_IXOTH
 _READ: Final = stat.S_IROTH
 _PRIVATE: Final = (".git", ".env")
-"""Left out of a closed folder: what is in them is nobody's business, and a checkout may have them readable."""
+"""Left out of a closed folder: no process of a stack needs them, and they may hold secrets."""
 _WORKBENCH: Final = ".overlay"
 _MOST_LINKS: Final = 40
 """The kernel follows no more either."""
@@ -80,7 +80,7 @@ def public_temporary_folder() -> Path:
 def what_is_read() -> list[Path]:
     """Return the folders with the project, its packages and the interpreter."""
     named = [*OWN, *(file.parent for file in PROJECT.glob("*/__init__.py"))]
-    # The first is the folder of the script, or the working directory, which nobody has asked for.
+    # The first is the folder of the script, or the working directory, which is not needed.
     named += [Path(entry) for entry in (*sys.path[1:], *os.environ.get("PYTHONPATH", "").split(os.pathsep)) if entry]
     named += [link.parent for link in _links(Path(sys.executable))]
     return sorted({path.resolve() for path in named if _is_folder(path)})

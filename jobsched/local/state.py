@@ -45,7 +45,7 @@ class Secrets:
     postgres_password: str = field(default_factory=_secret, repr=False)
     """Of the role of our processes, which owns one database."""
     postgres_superuser_password: str = field(default_factory=_secret, repr=False)
-    """For what starts the server; no process of ours gets it."""
+    """Used only to start and prepare the server; no other process gets it."""
     rabbitmq_password: str = field(default_factory=_secret, repr=False)
     erlang_cookie: str = field(default_factory=_secret, repr=False)
     admin_password: str = field(default_factory=lambda: secrets.token_urlsafe(12), repr=False)

@@ -1,8 +1,8 @@
-"""Removes what runs and slots leave in the folder of workspaces, with the rights of whoever it belongs to.
+"""Removes what runs and slots leave in the folder of workspaces, as the user who owns it.
 
 A slot's folder belongs to the user of our own processes. Where runs have users of their own, a run's folder in it
-belongs to the run's user. This process need not be allowed to remove either itself: root without CAP_DAC_OVERRIDE is
-not. Without `users` everything belongs to this process.
+belongs to the run's user. This process itself may be allowed to remove neither: root without CAP_DAC_OVERRIDE is not.
+Without `users` everything belongs to this process.
 """
 
 from __future__ import annotations
@@ -59,15 +59,15 @@ def clear_slot(slot: str, users: SlotUsers | None) -> None:
 
 def sweep(parent: str, service: User) -> None:
     """Remove the folders of slots that have ended and could not be cleared up after, with runs of whatever user."""
-    nobody = SlotUsers(service=service, job=service)
-    for slot in _listed(parent, "slot-*/", nobody):
+    service_only = SlotUsers(service=service, job=service)
+    for slot in _listed(parent, "slot-*/", service_only):
         with acting_as(service):
             if not is_abandoned(Path(slot)):
                 continue
             owners = [(run, _owner(run)) for run in _matching(slot, "run-*/")]
         for run, owner in owners:
             remove_run(run, SlotUsers(service=service, job=owner))
-        clear_slot(slot, nobody)
+        clear_slot(slot, service_only)
 
 
 def is_abandoned(slot: Path) -> bool:

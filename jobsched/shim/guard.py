@@ -1,6 +1,6 @@
 """The guard: the process above a shim, which clears up when slot or shim cannot.
 
-It is relied upon when the slot was killed, when the shim does not answer (because it was stopped, for example), and
+It acts when the slot was killed, when the shim does not answer (because it was stopped, for example), and
 when both are frozen while the lease of their run ends.
 """
 
@@ -38,7 +38,7 @@ _NEEDED: Final = (Capability.CHOWN, Capability.KILL, Capability.SETGID, Capabili
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
-    """What a slot asks for when it wants a shim. The descriptors belong to whoever holds the order."""
+    """The request of a slot for a shim. The process that holds it closes the descriptors."""
 
     isolation: Isolation
     sock: socket.socket
@@ -50,7 +50,7 @@ class Order:
     folder: str | None
     """The slot's folder, in which its runs have theirs."""
     covered: tuple[str, ...]
-    """Folders and files that runs must not see, where a mount namespace can be had."""
+    """Folders and files that runs must not open; they are covered where a mount namespace is possible."""
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -72,7 +72,7 @@ def guard(order: Order, work: Work, users: JobUsers | None) -> None:
     """
     os.setsid()
     libc.set_dumpable(False)
-    # The end of the worker's own group, such as Ctrl-C or a service manager's stop, is the slot's affair.
+    # Ctrl-C and the stop of a service manager reach every process of the worker. The slot decides what they mean.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -30,7 +30,7 @@ def overwrite_values(chosen: Callable[[str, str], bool]) -> None:
 @cache
 def _bounds() -> tuple[int, int]:
     """Return where the memory begins and ends: at the same addresses in every process that is forked from this one."""
-    # The name of the program stands in brackets and may hold spaces and brackets.
+    # The name of the program is in parentheses, and may contain spaces and parentheses.
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     first = _START_FIELD - _FIRST_AFTER_NAME
     return int(fields[first]), int(fields[first + 1])

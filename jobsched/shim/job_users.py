@@ -1,4 +1,4 @@
-"""Take a job user that nobody else on this host has."""
+"""Take a job user that no other worker slot of this host has."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class TakenUser:
 def take(uids: range) -> TakenUser:
     """Take one of `uids` until this process ends. Raises `Unavailable` when all are taken.
 
-    The search begins anywhere, so that workers in containers, which do not see each other's locks, rarely have the
-    same users on a volume that they share.
+    The search begins at a random number: workers in containers do not see each other's locks, and so they rarely have
+    the same users on a volume that they share.
     """
     folder = _lock_folder()
     first = random.randrange(len(uids))  # noqa: S311 - no secret
@@ -56,7 +56,7 @@ def _locked(file: Path) -> int:
 
 
 def _is_account(uid: int) -> bool:
-    """Somebody's own user: its processes would be killed with a run."""
+    """Tell whether a number belongs to an account, whose processes would be killed with a run."""
     try:
         pwd.getpwuid(uid)
     except KeyError:

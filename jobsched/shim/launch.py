@@ -30,10 +30,10 @@ class Starter(Protocol):
     """Runs get a user of their own."""
 
     def start(self, order: Order) -> None:
-        """Have a guard started for the order. Raises `Unavailable` when nobody is there to do so, or OSError."""
+        """Start a guard for the order. Raises `Unavailable` when the launcher has ended, or OSError."""
 
     def forget(self) -> None:
-        """The guard that was started last has no shim, and ends."""
+        """Clear up after the last guard, which could not start a shim."""
 
 
 class Forking:
@@ -64,7 +64,7 @@ class Forking:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hello:
-    """What a guard tells once its shim is there."""
+    """The first message of a guard whose shim has started."""
 
     pid: int
     """The shim's."""
@@ -103,10 +103,11 @@ class Handle:
 
 
 def launch(starter: Starter, *, folder: str | None, covered: tuple[str, ...] = ()) -> Handle:
-    """Have a shim started in the best isolation that JOBSCHED_ISOLATION and this machine allow.
+    """Start a shim in the best isolation that JOBSCHED_ISOLATION and this machine allow.
 
-    `folder` is the slot's, in which its runs have theirs; `covered` is covered where a mount namespace can be had.
-    Raises `Unavailable` when none works, `InvalidInput` for an unknown value.
+    `folder` is the slot's folder, which holds those of its runs. `covered` are folders and files that runs must not
+    open; they are covered where a mount namespace is possible. Raises `Unavailable` when no isolation works,
+    `InvalidInput` for an unknown value.
     """
     libc.set_dumpable(False)
     problem = ""
@@ -124,10 +125,10 @@ def launch(starter: Starter, *, folder: str | None, covered: tuple[str, ...] = (
 
 def _launch(starter: Starter, isolation: Isolation, folder: str | None, covered: tuple[str, ...]) -> Handle:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    heard, release = os.pipe2(os.O_CLOEXEC)
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
     slot = os.pidfd_open(os.getpid())
     try:
-        order = Order(isolation=isolation, sock=theirs, slot=slot, release=heard, folder=folder, covered=covered)
+        order = Order(isolation=isolation, sock=theirs, slot=slot, release=read_end, folder=folder, covered=covered)
         starter.start(order)
         theirs.close()
         try:
@@ -136,14 +137,14 @@ def _launch(starter: Starter, isolation: Isolation, folder: str | None, covered:
             starter.forget()
             raise
         ours.setblocking(False)
-        return Handle(ours, release, isolation, hello)
+        return Handle(ours, write_end, isolation, hello)
     except BaseException:
         ours.close()
-        os.close(release)
+        os.close(write_end)
         raise
     finally:
         theirs.close()
-        os.close(heard)
+        os.close(read_end)
         os.close(slot)
 
 
@@ -153,7 +154,7 @@ def _hello(sock: socket.socket, isolation: Isolation) -> Hello:
     try:
         received = messages.receive(sock)
     except TimeoutError:
-        received = None
+        raise Unavailable(f"the guard process for {isolation} did not start a shim in {_START_SECONDS:g} s") from None
     message = received[0] if received else {}
     if "pid" not in message:
         raise Unavailable(message.get("failed", f"the guard process for {isolation} ended at once"))

@@ -37,7 +37,7 @@ class LauncherEnded(Unavailable):
 
 
 class Launcher:
-    """The slots' way to the launcher: a `Starter` whose runs get users of their own."""
+    """The slots' connection to the launcher: a `Starter` whose runs get users of their own."""
 
     job_users = True
 
@@ -53,11 +53,11 @@ class Launcher:
             raise LauncherEnded("the launcher of this worker has ended; restart the worker") from error
 
     def forget(self) -> None:
-        """The launcher looks after its guards itself."""
+        """Do nothing: the kernel reaps the children of the launcher."""
 
 
 def start_launcher(work: Work, users: JobUsers, *, prepare: Callable[[], None], workspaces: str) -> Launcher:
-    """Fork the launcher and return the way to it. To be called as root, with all that runs need loaded.
+    """Fork the launcher and return the connection to it. Call this as root, when all modules that runs need are loaded.
 
     `prepare` is called once in the launcher. What workers that were killed left in the folder `workspaces` is removed.
     """
@@ -93,7 +93,7 @@ def _serve(sock: socket.socket, work: Work, users: JobUsers, prepare: Callable[[
 
 
 def _in_child(work: Callable[[], None]) -> None:
-    """Do what takes longer in a process of its own: slots wait for the launcher."""
+    """Call `work` in a child process: slots wait for the launcher, so it must not take long itself."""
     if os.fork() == 0:
         try:
             work()

@@ -101,7 +101,7 @@ class Shim:
         gc.freeze()
 
     def _tidy(self) -> None:
-        """Use a moment in which no run is there, a little at a time: the next one must not wait."""
+        """Do a small part of the tidying while there is no run: the next run must not wait for it."""
         if self._tidying is not None and next(self._tidying, self) is self:
             self._tidying = None
 
@@ -192,7 +192,7 @@ class Shim:
         self._tree.kill_all(run.seen_killed)
         self._alarm.clear()
         if run.folder is not None:
-            # A big folder takes its time; the slot shall know that this is no failure to kill.
+            # Removing a large folder takes long; without this message the slot would take that for a failure to kill.
             self._tell({"dead": True})
             clearing.remove_run(run.folder, self._users, held=run.held)
 
@@ -224,7 +224,7 @@ def _give(descriptors: tuple[int, ...], user: User) -> None:
 
 
 def _some_live_after_a_moment(run: _Run) -> bool:
-    """Return whether processes are left. Those that end at the same moment as the first one are let do so."""
+    """Return whether processes are left, after waiting a moment for those that are about to end."""
     until = min(lease_clock() + _ENDING_TOO_SECONDS, run.deadline)
     while some_live := reap_ended(run.seen):
         if lease_clock() >= until:

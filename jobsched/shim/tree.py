@@ -13,7 +13,7 @@ from jobsched.shim.killing import kill_processes_of
 from jobsched.shim.users import User
 
 Seen = Callable[[int, int], None]
-"""Told the pid and the wait status of each process that is reaped."""
+"""Called with the process id and the wait status of each process that is reaped."""
 
 _ROUNDS_OF_STOPPING = 50
 
@@ -49,7 +49,7 @@ class NamespaceTree:
 class SubreaperTree:
     """For a child subreaper: orphans become our children, so the end is reached when we have none.
 
-    `job` is the user of all these processes, when nobody else has it: the kernel then kills them in one step.
+    `job` is the user of all these processes, if no other process has it: the kernel then kills them in one step.
     """
 
     def __init__(self, job: User | None = None) -> None:

@@ -51,8 +51,8 @@ def service_user(environ: Mapping[str, str]) -> User | None:
     """Return the user that our own processes become, or None when this process cannot change its user.
 
     It is the one that JOBSCHED_USER names: an account or `uid:gid`. Without that it is the account `jobsched`, or
-    `nobody` where there is none. Raises `InvalidInput` when JOBSCHED_USER names root, nobody that exists, or a number
-    without a meaning in this user namespace.
+    `nobody` where there is none. Raises `InvalidInput` when JOBSCHED_USER names root, an account that does not exist,
+    or a number that this user namespace does not map.
     """
     if not may_change_users():
         return None
@@ -60,7 +60,7 @@ def service_user(environ: Mapping[str, str]) -> User | None:
     if wanted:
         return _named(wanted)
     found = next((user for name in _DEFAULT_ACCOUNTS if (user := _account(name)) is not None), None)
-    # A user namespace with root as its only user: there is nobody else to become.
+    # A user namespace that maps root alone has no other user.
     return found if found is not None and _is_mapped(found) else None
 
 
@@ -94,7 +94,7 @@ class SlotUsers:
 
 
 def drop_to(user: User) -> None:
-    """Become `user` for good, as `become` does; HOME, USER and LOGNAME in the environment then describe this user."""
+    """Become `user` permanently, as `become` does; HOME, USER and LOGNAME then describe this user."""
     become(user)
     for name in _OF_A_USER:
         os.environ.pop(name, None)
@@ -102,9 +102,9 @@ def drop_to(user: User) -> None:
 
 
 def become(user: User) -> None:
-    """Become `user` for good: no other groups, no capability, no way to gain one, and closed to other processes.
+    """Become `user` permanently: no other groups, no capability, no way to gain one, and not dumpable.
 
-    A signal that was asked for at the parent's death stays asked for. Raises OSError when this process cannot change
+    The signal that `die_with_parent` asked for is kept. Raises OSError when this process cannot change
     its user.
     """
     parent, death_signal = os.getppid(), libc.parent_death_signal()
@@ -124,7 +124,7 @@ def become(user: User) -> None:
 def give_up_root() -> User | None:
     """Become the service user, and return it; None where this process cannot change its user.
 
-    For processes of ours that root starts directly. Raises `InvalidInput` like `service_user`.
+    For processes of jobsched that root starts directly. Raises `InvalidInput` like `service_user`.
     """
     user = service_user(os.environ)
     if user is not None:

@@ -28,15 +28,15 @@ ROOT = Path(__file__).parents[2]
 class Mode:
     started_by_root: bool
     isolation: str
-    told: str
+    logged_as: str
     """How the start-up log names it."""
 
 
 MODES = {
-    "root, namespace": Mode(started_by_root=True, isolation="namespace", told="namespace"),
-    "root, subreaper": Mode(started_by_root=True, isolation="subreaper", told="subreaper"),
-    "user, user namespace": Mode(started_by_root=False, isolation="namespace", told="user-namespace"),
-    "user, subreaper": Mode(started_by_root=False, isolation="subreaper", told="subreaper"),
+    "root, namespace": Mode(started_by_root=True, isolation="namespace", logged_as="namespace"),
+    "root, subreaper": Mode(started_by_root=True, isolation="subreaper", logged_as="subreaper"),
+    "user, user namespace": Mode(started_by_root=False, isolation="namespace", logged_as="user-namespace"),
+    "user, subreaper": Mode(started_by_root=False, isolation="subreaper", logged_as="subreaper"),
 }
 UNPROTECTED = "user, subreaper"
 
@@ -100,7 +100,7 @@ def search(
 
 def doctor(env: Mapping[str, str]) -> list[dict[str, str]]:
     """Return what `doctor` says of workers."""
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "manage.py", "doctor", "--json"],
         cwd=ROOT,
         env=dict(env),
@@ -109,7 +109,7 @@ def doctor(env: Mapping[str, str]) -> list[dict[str, str]]:
         timeout=60,
         check=False,
     )
-    return [finding for finding in json.loads(told.stdout)["findings"] if finding["about"] == "workers"]
+    return [finding for finding in json.loads(done.stdout)["findings"] if finding["about"] == "workers"]
 
 
 def test_a_job_finds_no_secret_but_where_log_and_doctor_say_so(
@@ -128,7 +128,7 @@ def test_a_job_finds_no_secret_but_where_log_and_doctor_say_so(
     found = search(save, request_run, secrets, process_env["JOBSCHED_DATA_DIR"], tmp_path)
 
     log = worker.log()
-    assert f"runs are kept together by: {MODES[name].told}" in log
+    assert f"runs are kept together by: {MODES[name].logged_as}" in log
     [*findings] = doctor(process_env)
     assert findings, "doctor says nothing of the worker"
     if name != UNPROTECTED:

@@ -1,4 +1,4 @@
-"""Clients that are slow, or many, keep nobody from the web process."""
+"""Slow clients, and many of them, do not block the web process."""
 
 from __future__ import annotations
 

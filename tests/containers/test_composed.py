@@ -202,7 +202,7 @@ def test_doctor_finds_nothing_wrong(stack: Composed) -> None:
     assert "checks are fine." in told
 
 
-def test_web_and_flower_answer_on_loopback_and_flower_wants_a_password(stack: Composed) -> None:
+def test_web_and_flower_answer_on_loopback_and_flower_requires_a_password(stack: Composed) -> None:
     assert net.fetch("http://127.0.0.1:8000/healthz", timeout_seconds=5).status == 200
     assert net.fetch("http://127.0.0.1:5555/", timeout_seconds=5).status == 401
 

@@ -48,7 +48,7 @@ def test_it_is_shown_whichever_button_is_pressed(admin_client: Client, admin_use
     assert len(shown(admin_client.post(ADD, {"user": admin_user.pk, button: "1"}))) > 30
 
 
-def test_nobody_adds_a_token_for_somebody_who_may_do_more(keeper: Client, admin_user: User) -> None:
+def test_only_a_superuser_adds_a_token_for_another_user(keeper: Client, admin_user: User) -> None:
     assert "valid choice" in keeper.post(ADD, {"user": admin_user.pk}).content.decode()
     assert not AuthToken.objects.exists()
     me = User.objects.get(username="keeper")
@@ -93,6 +93,6 @@ def test_a_sign_out_that_leads_elsewhere_ends_on_a_page(admin_client: Client, pl
         assert all("example.org" not in address for address, _ in answer.redirect_chain)
 
 
-def test_the_sign_in_of_whoever_is_signed_in_leads_on(admin_client: Client) -> None:
+def test_the_sign_in_page_redirects_a_user_who_is_signed_in(admin_client: Client) -> None:
     answer = admin_client.get("/admin/login/", {"next": "https://example.org/"}, follow=True)
     assert (answer.status_code, answer.redirect_chain[-1][0]) == (200, "/admin/")

@@ -54,7 +54,7 @@ def later(seconds: float) -> None:
         cursor.execute("UPDATE jobs_throttle SET until = until - %s", [timedelta(seconds=seconds)])
 
 
-def test_an_account_is_throttled_by_address_with_a_word_when_to_try_again() -> None:
+def test_an_account_is_throttled_by_address_and_the_answer_says_when_to_try_again() -> None:
     allowed = OF_ACCOUNT_AND_ADDRESS.burst
     assert statuses(allowed) == [200] * allowed
     refused = sign_in(password=GOOD)

@@ -45,6 +45,18 @@ def test_work_that_no_process_could_be_started_for_has_not_begun(slot: Slot, mon
     assert slot.perform(shell("true"), ScriptedWatch(), deadline=deadline()).outcome.verdict is Verdict.SUCCEEDED
 
 
+def test_work_that_no_descriptor_is_left_for_has_not_begun(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> tuple[int, int]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    slot.warm()
+    with monkeypatch.context() as full:
+        full.setattr(os, "pipe", refuse)
+        with pytest.raises(Unavailable, match="no process could be started for the run: Too many open files"):
+            slot.perform(shell("true"), ScriptedWatch(), deadline=deadline())
+    assert slot.perform(shell("true"), ScriptedWatch(), deadline=deadline()).outcome.verdict is Verdict.SUCCEEDED
+
+
 def test_a_lost_lease_kills_the_work_at_once(slot: Slot) -> None:
     unique = marker()
     report = slot.perform(

@@ -29,7 +29,7 @@ def cancelled_once_it_printed(slot: Slot, command: str, **details: float) -> tup
     return report.outcome.verdict, report.processes, report.killed
 
 
-def test_it_tells_who_heeded_and_who_had_to_be_killed(slot: Slot) -> None:
+def test_the_report_says_which_processes_ended_on_request_and_which_were_killed(slot: Slot) -> None:
     unique = marker()
     verdict, processes, killed = cancelled_once_it_printed(
         slot,

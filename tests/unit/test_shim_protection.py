@@ -36,7 +36,7 @@ def test_each_mode_claims_what_it_protects_and_no_more(mode: Mode, missing: list
     assert len(found.given) + len(found.missing) >= 4 - mode.root
 
 
-def test_what_others_may_open_in_the_data_folder_is_told() -> None:
+def test_what_others_may_open_in_the_data_folder_is_named() -> None:
     told = protection(
         Mode(isolation=Isolation.SUBREAPER, view=OPEN, root=False, job_users=True, open_entries=("log", "tokens"))
     ).missing

@@ -63,7 +63,7 @@ def test_the_service_user_is_never_root_by_default() -> None:
 
 @needs_root
 @pytest.mark.parametrize("text", ["root", "0:0", "0:5", "5:0", "no-such-account", "5", "5:x", "-1:5", "5:5:5"])
-def test_a_service_user_that_is_root_or_nobody_known_is_refused(text: str) -> None:
+def test_a_service_user_that_is_root_or_does_not_exist_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="JOBSCHED_USER"):
         users.service_user({"JOBSCHED_USER": text})
 

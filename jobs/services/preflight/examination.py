@@ -66,7 +66,7 @@ def _unread(error: DatabaseError) -> list[Finding]:
 def _broker(used: list[QueueUse]) -> list[Finding]:
     notes = Notes("rabbitmq")
     try:
-        told = broker.read(use.name for use in used)
+        facts = broker.read(use.name for use in used)
     except messages.BROKER_ERRORS as error:
         notes.error(
             "reachable",
@@ -74,11 +74,11 @@ def _broker(used: list[QueueUse]) -> list[Finding]:
             "can; start it, or correct JOBSCHED_BROKER_URL.",
         )
         return notes.found + queues.look(used, None)
-    return rabbitmq.look(told) + queues.look(used, told) + _workers(told)
+    return rabbitmq.look(facts) + queues.look(used, facts) + _workers(facts)
 
 
-def _workers(told: BrokerFacts) -> list[Finding]:
-    if told.blocked is not None:  # no question would reach them
+def _workers(facts: BrokerFacts) -> list[Finding]:
+    if facts.blocked is not None:  # no question would reach them
         return []
     try:
         return workers.look(workers.ask())

@@ -12,8 +12,8 @@ from jobs.store.facts import QueueUse
 LONG_WAIT_SECONDS: Final = 300.0
 
 
-def look(used: list[QueueUse], told: BrokerFacts | None) -> list[Finding]:
-    """Return what is to be said of queues. Without `told` the broker could not be asked."""
+def look(used: list[QueueUse], facts: BrokerFacts | None) -> list[Finding]:
+    """Return what is right and wrong with the queues. `facts` is None when the broker was not reached."""
     notes = Notes("queues")
     for use in used:
         if use.name not in conf().queues:
@@ -22,11 +22,11 @@ def look(used: list[QueueUse], told: BrokerFacts | None) -> list[Finding]:
                 f"{_who(use)} the queue '{use.name}', which JOBSCHED_QUEUES does not: beats tell no worker of its "
                 "work; add it there, for beats, web and workers, or change the jobs.",
             )
-        if told is not None and told.rabbitmq:
-            _served(use, told.queues.get(use.name, QueueFacts(exists=False)), notes)
+        if facts is not None and facts.rabbitmq:
+            _served(use, facts.queues.get(use.name, QueueFacts(exists=False)), notes)
         _waits(use, notes)
-    if told is None or not told.rabbitmq:
-        why = "the broker was not reached" if told is None else "this broker does not tell"
+    if facts is None or not facts.rabbitmq:
+        why = "the broker was not reached" if facts is None else "this broker does not report it"
         notes.unknown("consumers", f"Whether workers serve the queues cannot be said: {why}.")
     return notes.found
 

@@ -13,25 +13,25 @@ TIMEOUT_OF_HALF_AN_HOUR_SINCE: Final = (3, 8, 17)
 TIMEOUT_OF_QUORUM_QUEUES_ONLY_SINCE: Final = (4, 3)
 
 
-def look(told: BrokerFacts) -> list[Finding]:
+def look(facts: BrokerFacts) -> list[Finding]:
     """Return what is to be said of the broker."""
     notes = Notes("rabbitmq")
-    if not told.rabbitmq:
+    if not facts.rabbitmq:
         notes.fine(
-            "reachable", f"The broker at {told.where} answers; it is no RabbitMQ, and nothing more is known of it."
+            "reachable", f"The broker at {facts.where} answers; it is no RabbitMQ, and nothing more is known of it."
         )
         return notes.found
-    notes.fine("reachable", f"RabbitMQ answers at {told.where}.")
-    _version(told.version, notes)
-    if told.blocked is None:
+    notes.fine("reachable", f"RabbitMQ answers at {facts.where}.")
+    _version(facts.version, notes)
+    if facts.blocked is None:
         notes.fine("alarms", "It takes messages.")
     else:
         notes.error(
             "alarms",
-            f"RabbitMQ takes no messages ({told.blocked}): it is short of memory or disk; see `rabbitmq-diagnostics "
+            f"RabbitMQ takes no messages ({facts.blocked}): it is short of memory or disk; see `rabbitmq-diagnostics "
             "alarms`, and free some. Until then workers learn of no work.",
         )
-    _consumer_timeout(told.version, notes)
+    _consumer_timeout(facts.version, notes)
     return notes.found
 
 

@@ -1,4 +1,4 @@
-"""Messages that workers could do nothing with."""
+"""Messages that workers rejected."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jobs.store.session import django_connection
 
 
 def look() -> list[Finding]:
-    """Return what is to be said of rejected messages. Raises DatabaseError."""
+    """Return a finding for each queue and reason, or one that nothing was rejected. Raises DatabaseError."""
     notes = Notes("queues")
     found = rejected.recent(django_connection)
     for one in found:

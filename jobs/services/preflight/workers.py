@@ -22,7 +22,7 @@ def ask() -> dict[str, dict[str, list[str]]]:
 
 
 def look(answers: dict[str, dict[str, list[str]]]) -> list[Finding]:
-    """Return what is to be told of the workers."""
+    """Return a finding for each kind of protection that the workers give or lack."""
     notes = Notes("workers")
     if not answers:
         notes.unknown("protection", f"No worker has answered within {SECONDS:g} s what is protected from its runs.")

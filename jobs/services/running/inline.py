@@ -46,7 +46,7 @@ _STOPPING = Outcome(verdict=Verdict.HANDED_BACK, reason="the worker is stopping"
 _LEASE_ENDED = Outcome(verdict=Verdict.HANDED_BACK, reason=NOT_STARTED_IN_TIME)
 _HELD_UP = Outcome(verdict=Verdict.HANDED_BACK, reason="a longer run held up its batch")
 
-_TOLD: Final[dict[type[Exception], str]] = {
+_SENTENCES: Final[dict[type[Exception], str]] = {
     TimeLimitExceeded: "the run's time limit was reached",
     CancelRequested: "the run was cancelled",
     WorkerStopping: "the worker of this run is stopping",
@@ -136,7 +136,7 @@ class Inline:
                     outcome = _LEASE_ENDED
                 finally:
                     self._current = None  # from here on the signal raises nothing
-            except tuple(_TOLD) as error:
+            except tuple(_SENTENCES) as error:
                 # The signal came between the callable's end and the line above.
                 outcome = Outcome(verdict=Verdict.FAILED, reason=str(error))
         with self._lock:
@@ -151,7 +151,7 @@ class Inline:
             )
 
     def _check_lease(self) -> None:
-        """Raise LeaseEnded if the lease of the run in hand has ended: this process may have been frozen meanwhile."""
+        """Raise LeaseEnded if the lease of the current run has ended: this process may have been frozen meanwhile."""
         if lease_clock() >= self._renewed_at + deadline_seconds():
             raise LeaseEnded(NOT_STARTED_IN_TIME)
 
@@ -165,7 +165,7 @@ class Inline:
     def _raise_in_callable(self, signum: int, frame: FrameType | None) -> None:
         """In the main thread, on SIGALRM from the watching thread."""
         if self._current is not None and self._interrupt is not None:
-            raise self._interrupt(_TOLD[self._interrupt])
+            raise self._interrupt(_SENTENCES[self._interrupt])
 
     def _watch(self) -> None:
         session = Session()
@@ -200,9 +200,9 @@ class Inline:
             self._renew(session, current)
 
     def _part_from(self, session: Session, current: Claim) -> None:
-        """Under the lock: record all of the batch but the run in hand; what cannot be recorded now stays.
+        """Under the lock: record all of the batch except for the current run; what cannot be recorded now is kept.
 
-        Of the run in hand it is recorded that it has begun: from now on its loss is one.
+        It is recorded that the current run has begun: if it is lost from now on, that counts.
         """
         if not self._begin_recorded:
             store.record_begin(session, current)

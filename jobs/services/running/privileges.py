@@ -50,7 +50,7 @@ def give_up(*, prepare: Callable[[], None]) -> bool:
     if uids and _may_reach(User(uids[0], uids[0]), conf().workspace_dir):
         _start_launcher(JobUsers(service=service, uids=uids), prepare, open_entries)
     users.drop_to(service)
-    logger.info("this worker was started as root and goes on as user %s", _name(service))
+    logger.info("this worker was started as root and continues as user %s", _name(service))
     return True
 
 
@@ -67,7 +67,7 @@ def _may_reach(user: User, folder: Path) -> bool:
 
 
 def _start_launcher(job_users: JobUsers, prepare: Callable[[], None], open_entries: tuple[str, ...]) -> None:
-    callables.allowed_modules()  # found out once here, and not in the process of each run
+    callables.allowed_modules()  # determined once here, and not in the process of each run
     use_launcher(
         launching.launcher(
             job_users,

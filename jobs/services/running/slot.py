@@ -94,7 +94,7 @@ def hidden_settings() -> HiddenSettings:
 
 
 def forget_shared() -> None:
-    """In a run's process: forget Django's connections without a word on their sockets, and what slots share."""
+    """In a run's process: forget Django's connections without sending anything on them, and what slots share."""
     board.close()
     for connection in connections.all(initialized_only=True):
         connection.connection = None
@@ -117,7 +117,7 @@ class SlotProcess:
         return make_engine(after_fork=self._after_fork)
 
     def _after_fork(self) -> None:
-        """In a run's child: forget the slot's connections without a word on their sockets, and what slots share."""
+        """In a run's process: forget the slot's connections without sending anything on them, and what slots share."""
         self.session.forget()
         forget_shared()
 
@@ -164,7 +164,7 @@ class SlotProcess:
                 close_old_connections()
                 return Settled(recorded=recorded | again.recorded, claims=claims)
             except Unavailable:
-                # A claim that nobody knows of would count as lost, though its run has not begun.
+                # A claim whose answer is not known yet would count as lost, although its run has not begun.
                 if time.monotonic() > give_up or worker.stopping():
                     logger.error("gave up recording runs=%s", [s.run_id for s in settlements])
                     return Settled(recorded={s.run_id: s.after for s in settlements})

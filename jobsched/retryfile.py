@@ -1,4 +1,4 @@
-"""What a command asks for in the file that `JOBSCHED_RETRY` names: when it is to be tried again, or that it is not.
+"""The file that `JOBSCHED_RETRY` names, in which a command says when it is to be tried again, or that it is not.
 
 A line with `never`, a duration such as `90s`, or a moment with its offset such as `2026-12-01T03:00:00Z`. The last
 line counts, so that what a later step writes does.
@@ -21,16 +21,16 @@ from jobsched.domain.outcomes import Outcome, Verdict
 VARIABLE: Final = "JOBSCHED_RETRY"
 _NEVER: Final = "never"
 _MOST: Final = 4096
-"""Bytes that are read of its end: it is the work's file, and may hold anything."""
+"""Bytes that are read of its end: the command may have written anything."""
 
 
 def file_beside(folder: Path) -> Path:
-    """Return where an attempt that works in `folder` writes its wish. It outlives the folder."""
+    """Return the file of an attempt that works in `folder`. It is kept when the folder is removed."""
     return folder.with_name(f"{folder.name}.retry")
 
 
 def make_writable_by_all(file: Path) -> None:
-    """Make the empty file for a run that has another user. Its name is secret: nobody else can list its folder."""
+    """Make the empty file for a run that has another user. No other user can list its folder to find its name."""
     descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
         os.fchmod(descriptor, 0o622)
@@ -38,15 +38,15 @@ def make_writable_by_all(file: Path) -> None:
         os.close(descriptor)
 
 
-def heeded(outcome: Outcome, file: Path) -> Outcome:
-    """Return the outcome with what the work asked for, if it failed; remove the file."""
-    wish = _taken(file)
-    if wish is None or outcome.verdict not in (Verdict.FAILED, Verdict.TIMED_OUT):
+def applied(outcome: Outcome, file: Path) -> Outcome:
+    """Return the outcome with what the file says, if the work failed; remove the file."""
+    line = _taken(file)
+    if line is None or outcome.verdict not in (Verdict.FAILED, Verdict.TIMED_OUT):
         return outcome
     try:
-        seconds = _seconds(wish)
+        seconds = _seconds(line)
     except ValueError as error:
-        return replace(outcome, reason=f"{outcome.reason}; what it wrote to ${VARIABLE} is not heeded: {error}")
+        return replace(outcome, reason=f"{outcome.reason}; what it wrote to ${VARIABLE} is ignored: {error}")
     if seconds is None:
         return replace(outcome, no_retry=True)
     return replace(outcome, retry_after_seconds=seconds)
@@ -82,20 +82,20 @@ def _end_of(file: Path) -> str:
         os.close(descriptor)
 
 
-def _seconds(wish: str) -> float | None:
-    """Return how long to wait, or None for a work that is not to be tried again. Raises ValueError."""
-    if wish.lower() == _NEVER:
+def _seconds(line: str) -> float | None:
+    """Return how long to wait, or None for work that is not to be tried again. Raises ValueError."""
+    if line.lower() == _NEVER:
         return None
     try:
-        moment = datetime.fromisoformat(wish)
+        moment = datetime.fromisoformat(line)
     except ValueError:
         pass
     else:
         if moment.tzinfo is not None:
             return max(0.0, (moment - datetime.now(UTC)).total_seconds())
     try:
-        return durations.parse(wish).total_seconds()
+        return durations.parse(line).total_seconds()
     except InvalidInput:
         raise ValueError(
-            f"{wish!r:.80} is none of `never`, a duration such as 90s, and a moment such as 2026-12-01T03:00:00Z"
+            f"{line!r:.80} is none of `never`, a duration such as 90s, and a moment such as 2026-12-01T03:00:00Z"
         ) from None

@@ -73,11 +73,11 @@ def test_what_succeeds_asks_for_nothing(slot: Slot, folder: Path) -> None:
     assert left(folder) == []
 
 
-@pytest.mark.parametrize("wish", ["soon", "2026-12-01T03:00:00", "-5", "\\0377\\0376", "1" * 40, "999999999d24h"])
-def test_what_makes_no_sense_is_told_and_not_heeded(slot: Slot, wish: str) -> None:
-    outcome = perform(slot, f"printf -- '{wish}' >\"$JOBSCHED_RETRY\"; exit 1").outcome
+@pytest.mark.parametrize("written", ["soon", "2026-12-01T03:00:00", "-5", "\\0377\\0376", "1" * 40, "999999999d24h"])
+def test_what_makes_no_sense_is_ignored_and_reported(slot: Slot, written: str) -> None:
+    outcome = perform(slot, f"printf -- '{written}' >\"$JOBSCHED_RETRY\"; exit 1").outcome
     assert (outcome.verdict, outcome.retry_after_seconds, outcome.no_retry) == (Verdict.FAILED, None, False)
-    assert outcome.reason.startswith("exit code 1; what it wrote to $JOBSCHED_RETRY is not heeded: ")
+    assert outcome.reason.startswith("exit code 1; what it wrote to $JOBSCHED_RETRY is ignored: ")
     assert len(outcome.reason) < 300
 
 
