@@ -33,11 +33,27 @@ class Processes:
         for pid in pids:
             os.kill(pid, number)
 
+    def survive(self, number: signal.Signals, *pids: int) -> None:
+        """Send a signal, and fail unless each process is there after it was delivered: a stop that follows stops it."""
+        self.send(number, *pids)
+        self.send(signal.SIGSTOP, *pids)
+        wait_for(lambda: all(_state(pid) in "TZ" for pid in pids), what=f"the effect of {number.name}")
+        assert [_state(pid) for pid in pids] == ["T"] * len(pids), f"ended by {number.name}"
+        self.send(signal.SIGCONT, *pids)
+
     def run_is_alive(self) -> bool:
         return bool(alive(self.unique))
 
     def wait_for_the_end_of_the_run(self) -> None:
         wait_for(lambda: not self.run_is_alive(), what="the end of the run")
+
+
+def _state(pid: int) -> str:
+    """Return the state of a process as /proc shows it: T when it is stopped, Z when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "Z"
 
 
 Start = Callable[..., Processes]
@@ -96,7 +112,7 @@ def test_a_run_ends_with_its_lease_while_slot_and_shim_are_stopped(start: Start)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_guard_goes_on_when_a_service_manager_ends_all_processes(start: Start, number: signal.Signals) -> None:
     processes = start()
-    processes.send(number, processes.guard, processes.shim)
+    processes.survive(number, processes.guard)
     processes.send(signal.SIGSTOP, processes.shim)
     processes.send(signal.SIGKILL, processes.slot)
     processes.wait_for_the_end_of_the_run()
@@ -105,7 +121,7 @@ def test_a_guard_goes_on_when_a_service_manager_ends_all_processes(start: Start,
 def test_a_stop_that_reaches_all_processes_does_not_end_a_run(start: Start) -> None:
     """The slot decides what a stop means for its run: it may end within its grace, or be handed back."""
     processes = start()
-    processes.send(signal.SIGTERM, processes.guard, processes.shim)
+    processes.survive(signal.SIGTERM, processes.guard, processes.shim)
     assert os.waitid(os.P_PID, processes.slot, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     assert processes.run_is_alive()
     processes.send(signal.SIGKILL, processes.slot)
