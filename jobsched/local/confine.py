@@ -6,30 +6,21 @@ Elsewhere by a watcher that adopts orphans and ends them when the work is over.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Final, NoReturn
 
 from jobsched.shim import libc
+from jobsched.shim.isolation import enter_user_namespace
+from jobsched.shim.tree import descendants
 
-_CLONE_NEWNS: Final = 0x00020000
-_CLONE_NEWUSER: Final = 0x10000000
-_CLONE_NEWPID: Final = 0x20000000
-_MS_REC: Final = 0x4000
-_MS_PRIVATE: Final = 1 << 18
-_MS_NOSUID_NODEV_NOEXEC: Final = 2 | 4 | 8
-_PR_SET_PDEATHSIG: Final = 1
-_PR_SET_CHILD_SUBREAPER: Final = 36
 _FORWARDED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _WATCHED: Final = {*_FORWARDED, signal.SIGCHLD}
 _CANNOT: Final = 70
-
-_libc = ctypes.CDLL(None, use_errno=True)
+_NAMESPACES: Final = libc.CLONE_NEWPID | libc.CLONE_NEWNS
 
 
 def confined(work: Callable[[], int], *, namespace: bool | None = None) -> int:
@@ -43,7 +34,7 @@ def confined(work: Callable[[], int], *, namespace: bool | None = None) -> int:
     sys.stderr.flush()
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
     if not (_may_have_namespace() if namespace is None else namespace):
-        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        libc.become_subreaper()
         # A request, not an order: the work ends its own children in order when its watcher is gone.
         status = _watch(_fork(lambda: _work(work, signal.SIGTERM)))
         _end_descendants()
@@ -53,13 +44,13 @@ def confined(work: Callable[[], int], *, namespace: bool | None = None) -> int:
 
 
 def _first_process(work: Callable[[], int]) -> int:
-    _die_with_parent(signal.SIGKILL)
+    libc.die_with_parent(signal.SIGKILL)
     _mount_proc()
     return _watch(_fork(lambda: _work(work, signal.SIGKILL)))
 
 
 def _work(work: Callable[[], int], at_parents_death: signal.Signals) -> int:
-    _die_with_parent(at_parents_death)
+    libc.die_with_parent(at_parents_death)
     # Whatever the caller did about it is not meant for the work.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
@@ -68,7 +59,7 @@ def _work(work: Callable[[], int], at_parents_death: signal.Signals) -> int:
 
 def end_with(parent: int) -> None:
     """Get SIGTERM when the process that started this one ends, however it ends; at once if it is not `parent`."""
-    _die_with_parent(signal.SIGTERM)
+    libc.die_with_parent(signal.SIGTERM)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -144,57 +135,25 @@ def _attempt_proc() -> int:
 
 def _enter_namespace() -> None:
     """The next child is the first process of a new PID namespace. Raises OSError where that is not allowed."""
-    uid, gid = os.geteuid(), os.getegid()
-    if uid == 0:
-        _checked(_libc.unshare(_CLONE_NEWPID | _CLONE_NEWNS))
-        return
-    # A process that is not dumpable cannot write its own map.
-    libc.set_dumpable(True)
-    _checked(_libc.unshare(_CLONE_NEWUSER | _CLONE_NEWPID | _CLONE_NEWNS))
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
-    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
-    libc.set_dumpable(False)
+    if os.geteuid() == 0:
+        libc.unshare(_NAMESPACES)
+    else:
+        enter_user_namespace(_NAMESPACES)
 
 
 def _mount_proc() -> None:
     """Show this namespace's own processes in /proc; other namespaces keep theirs."""
-    _checked(_libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None))
-    _checked(_libc.mount(b"proc", b"/proc", b"proc", _MS_NOSUID_NODEV_NOEXEC, None))
-
-
-def _die_with_parent(sent: signal.Signals) -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, int(sent))
+    libc.make_mounts_private()
+    libc.mount_proc()
 
 
 def _end_descendants() -> None:
     """Kill what is left below this process; orphans come to it, so that in the end there are no children."""
     while True:
-        for pid in _descendants(os.getpid()):
+        for pid in descendants(os.getpid()):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         try:
             os.waitpid(-1, 0)
         except ChildProcessError:
             return
-
-
-def _descendants(root: int) -> list[int]:
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            # The name in the second field may hold anything, even a closing bracket.
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(stat.parent.name))
-    found, frontier = [], [root]
-    while frontier:
-        below = [pid for parent in frontier for pid in children.get(parent, [])]
-        found += below
-        frontier = below
-    return found
-
-
-def _checked(result: int) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))

@@ -31,7 +31,6 @@ from jobsched.shim.users import User
 _MS_NOSUID_NODEV: Final = 2 | 4
 _MS_BIND: Final = 0x1000
 _MS_REC: Final = 0x4000
-_MS_PRIVATE: Final = 1 << 18
 _PASS: Final = stat.S_IXOTH
 _READ: Final = stat.S_IROTH
 _PRIVATE: Final = (".git", ".env")
@@ -138,7 +137,7 @@ def _obstacle(folder: Path, bits: int) -> Path | None:
 def _open(needs: Needs, own: Collection[Path]) -> None:
     here = Path.cwd()
     libc.unshare(libc.CLONE_NEWNS)
-    _mount("none", Path("/"), None, _MS_REC | _MS_PRIVATE)
+    libc.make_mounts_private()
     while (closed := _first_obstacle(needs)) is not None:
         _replace(closed, needs, own)
     # The working directory is still the covered one, in which relative paths would lead elsewhere.

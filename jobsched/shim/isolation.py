@@ -50,16 +50,20 @@ def enter(isolation: Isolation) -> None:
         case Isolation.NAMESPACE:
             libc.unshare(libc.CLONE_NEWPID)
         case Isolation.USER_NAMESPACE:
-            _enter_user_namespace()
+            enter_user_namespace(libc.CLONE_NEWPID)
         case Isolation.SUBREAPER:
             libc.become_subreaper()
 
 
-def _enter_user_namespace() -> None:
+def enter_user_namespace(others: int) -> None:
+    """Enter a user namespace in which this process keeps its user and group, with the namespaces in the flags `others`.
+
+    Raises OSError where that is not allowed.
+    """
     user, group = os.geteuid(), os.getegid()
     # A process that is not dumpable cannot write its own map.
     libc.set_dumpable(True)
-    libc.unshare(libc.CLONE_NEWUSER | libc.CLONE_NEWPID)
+    libc.unshare(libc.CLONE_NEWUSER | others)
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
     Path("/proc/self/gid_map").write_text(f"{group} {group} 1")

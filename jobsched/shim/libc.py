@@ -21,7 +21,7 @@ _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 _MADV_COLLAPSE: Final = 25
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
 _MS_REMOUNT, _MS_BIND = 1 << 5, 1 << 12
-_MS_REC, _MS_SLAVE = 1 << 14, 1 << 19
+_MS_REC, _MS_PRIVATE, _MS_SLAVE = 1 << 14, 1 << 18, 1 << 19
 _TFD_NONBLOCK, _TFD_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
 _TFD_TIMER_ABSTIME: Final = 1
 
@@ -91,6 +91,11 @@ def unshare_mounts() -> None:
     unshare(CLONE_NEWNS)
     # Slave, not private: what the host mounts later still appears, what the run mounts does not leak out.
     _check(_libc.mount(b"none", b"/", None, _MS_REC | _MS_SLAVE, None), "mount(/)")
+
+
+def make_mounts_private() -> None:
+    """Let no mount pass between this mount namespace and others, in either direction. Raises OSError."""
+    _check(_libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "mount(/)")
 
 
 def mount_proc() -> None:
