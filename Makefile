@@ -19,7 +19,7 @@ LOCAL_ARGS = $(if $(BROKER),--broker $(BROKER)) $(ARGS)
 PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quiet --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe
 
-.PHONY: help demo up down test test-lane-1 test-lane-2 test-zones test-containers check bench bench-beat bench-heartbeats chaos format format-check lint types contracts lock install
+.PHONY: help demo up down test test-lane-1 test-lane-2 test-zones test-hostile test-containers check bench bench-beat bench-heartbeats chaos format format-check lint types contracts lock install
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ test-containers: $(VENV)/.dev ## Start the composed stack on a Docker engine of 
 
 test-zones: $(VENV)/.dev ## Hold the calendar against a walk over every minute, in every time zone
 	@$(NO_SERVERS) ZONES=all $(PY) -m pytest tests/unit/domain/test_zones.py -s $(ARGS)
+
+test-hostile: $(VENV)/.dev ## Send every hostile value to every address of admin and API
+	@tools/need-for-tests rabbitmq-server
+	@HOSTILE_REQUESTS=all exec $(LOCAL) exec -- $(PY) -m pytest tests/integration/test_hostile_requests.py $(ARGS)
 
 check: format-check lint types contracts test ## Everything that must hold: format, lint, types, contracts, tests
 
