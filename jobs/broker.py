@@ -24,7 +24,7 @@ class QueueFacts:
     exists: bool
     consumers: int = 0
     refused: str = ""
-    """Why it is not the queue that workers declare, in the broker's words; a worker that starts is told the same."""
+    """Why it is not the queue that workers declare, in the broker's words, which a worker gets, too, at its start."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

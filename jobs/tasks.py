@@ -21,8 +21,8 @@ from jobsched.hidden_settings import forget, hidden_in_slots
 logger = logging.getLogger(__name__)
 
 HELD_SECONDS = 30.0
-"""RabbitMQ closes the channel of who keeps a message for longer than its `consumer_timeout`, for which nobody has
-reason to choose less than a minute."""
+"""RabbitMQ closes the channel of a consumer that keeps a message for longer than its `consumer_timeout`, which
+nobody has reason to set below a minute."""
 
 
 class HeldHint(Request):

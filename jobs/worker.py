@@ -1,4 +1,4 @@
-"""What the main process of a Celery worker tells its pool children, through memory they share.
+"""What the main process of a Celery worker shares with its pool children, in memory.
 
 The children sit in a run's supervision and read no messages; the main process does. A few bytes are enough:
 "this worker is stopping", since when, and a counter that says "look at the database now", e.g. because of a cancel.

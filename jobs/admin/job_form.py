@@ -133,7 +133,7 @@ class JobForm(ScheduleForm):
         label="Longest wait",
         required=False,
         max_length=20,
-        help_text="In its queue. A run that nobody has begun by then is given up. Empty: as long as it takes.",
+        help_text="In its queue. A run that has not begun by then is given up. Empty: as long as it takes.",
     )
     deadline = forms.CharField(
         label="Deadline",

@@ -20,7 +20,7 @@ class PolicyForm(forms.Form):
         required=False,
         choices=Schedule.CatchUp.choices,
         initial=Schedule.CatchUp.LATEST,
-        help_text="By an outage, while it was paused or switched off. What is not run is told as skipped.",
+        help_text="By an outage, while it was paused or switched off. What is not run is recorded as skipped.",
     )
     catch_up_window = forms.CharField(
         label="Not older than", required=False, max_length=20, help_text="A duration. Empty: one day."

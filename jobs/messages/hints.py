@@ -83,7 +83,7 @@ def _keep(made: list[tuple[amqp.Message, dict[str, Any]]], message: amqp.Message
 
 
 def _copy(message: amqp.Message) -> amqp.Message:
-    """Return the same message as one of its own: tasks are told apart by their ids."""
+    """Return the same message with an id of its own, by which tasks are distinguished."""
     properties, own = dict(message.properties), str(uuid4())
     properties["application_headers"] = {**properties["application_headers"], "id": own, "root_id": own}
     return amqp.Message(message.body, **{**properties, "correlation_id": own})
@@ -119,7 +119,7 @@ def look() -> None:
             _broadcast("jobs_look", channel)
     except BROKER_ERRORS as error:
         _quiet.until = max(_quiet.until, time.monotonic() + QUIET_SECONDS)
-        logger.warning("workers not told to look, their heartbeats will find it error=%s", error)
+        logger.warning("workers not notified, their heartbeats will find it error=%s", error)
 
 
 def _broadcast(command: str, channel: Any) -> None:

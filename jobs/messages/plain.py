@@ -91,7 +91,7 @@ def _apply(message: TaskMessage, producer: Any) -> None:
     if isinstance(expires, datetime):
         expires = max(0.0, (expires - message.now).total_seconds())
     if expires is not None:
-        # Celery would count from the clock of this host. The broker is told how long, the worker until when.
+        # Celery would count from the clock of this host. The broker gets the duration, the worker the moment.
         options["expires"] = expires
         until = (message.now + timedelta(seconds=expires)).astimezone(app.timezone)
         headers.setdefault("expires", until.isoformat())

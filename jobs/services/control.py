@@ -164,7 +164,7 @@ def run(run_id: int) -> Run:
 def cancel(run_ids: Iterable[int], *, actor: str) -> dict[int, State]:
     """Cancel runs: waiting ones end at once, running ones are asked to end. Return the state of each active one.
 
-    The request is recorded before workers are told, so that it holds even if none can be reached now.
+    The request is recorded before workers are notified, so that it holds even if none can be reached now.
     """
     ids = list(run_ids)
     with short_transaction():

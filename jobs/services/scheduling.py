@@ -44,7 +44,7 @@ PUBLISH_SECONDS: Final = 15
 UNSEEN_COUNT_LIMIT: Final = 10_000
 """At most so many instants are counted of a rule that was changed before a beat looked at it."""
 AHEAD_LIMIT: Final = 10_000
-"""At most so many instants of a blackout are told in one skipped run."""
+"""At most so many instants of a blackout are recorded in one skipped run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -253,7 +253,7 @@ def _if_repeated(entry: Entry, upcoming: datetime | None) -> datetime | None:
 
 @dataclass(slots=True)
 class _Owed:
-    """The instants that a schedule owes, told apart into those to run and those to skip."""
+    """The instants that a schedule owes, divided into those to run and those to skip."""
 
     entry: Entry
     first: datetime = field(kw_only=True)

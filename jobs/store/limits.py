@@ -50,7 +50,7 @@ class Made:
     instead: list[int]
     """Runs that wait already, and stand for requests of unique jobs."""
     asked_to_end: bool
-    """Running runs were asked to end: workers should be told to look."""
+    """Running runs were asked to end: workers should be notified."""
     ready: Counter[str]
     """Runs that may be claimed now, by queue."""
 
@@ -138,7 +138,7 @@ def _placed(birth: Birth, said: Limits) -> Birth:
     except InvalidInput as error:
         if birth.trigger != Run.Trigger.SCHEDULE:
             raise
-        # Nobody is there to be told, and other schedules fire in the same transaction.
+        # There is no caller to report it to, and other schedules fire in the same transaction.
         return replace(birth, lane="", skip_reason=str(error))
 
 

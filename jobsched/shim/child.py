@@ -68,7 +68,7 @@ def _describe_user(folder: str | None) -> None:
 
 
 def live(entry: Entry, output: int, control: int, folder: str | None, work: Work, lease: Lease) -> NoReturn:
-    """Do the work, tell its outcome over `control`, and exit."""
+    """Do the work, send its outcome over `control`, and exit."""
     code = 1
     try:
         entry.leave_shim(output, folder)
@@ -76,7 +76,7 @@ def live(entry: Entry, output: int, control: int, folder: str | None, work: Work
         me = os.getpid()
         outcome = work(talk, Path(folder) if folder else None, lease)
         entry.flush()
-        # A copy that the work forked and let return to here has nothing to say.
+        # A copy that the work forked and let return to here sends nothing.
         if os.getpid() == me:
             talk.tell(outcome)
             code = 0

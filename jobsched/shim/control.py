@@ -14,7 +14,7 @@ RESULT_LIMIT_BYTES: Final = 1024 * 1024
 
 
 class Control:
-    """What the slot tells the run, and what the run tells the slot."""
+    """Messages from the slot to the run, and from the run to the slot."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -58,7 +58,7 @@ class Control:
             left = left[os.write(self._descriptor, left) :]
 
     def ending(self) -> Verdict | None:
-        """Look, without taking anything or waiting, whether the slot has said why the run is being ended.
+        """Look, without taking anything or waiting, whether the slot has sent why the run is being ended.
 
         Safe in a signal handler that interrupts `receive`: what is only looked at is still there for it.
         """

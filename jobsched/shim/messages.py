@@ -1,4 +1,4 @@
-"""What slot and shim say to each other: one JSON object a packet, descriptors beside it."""
+"""Messages between slot and shim: one JSON object a packet, descriptors beside it."""
 
 from __future__ import annotations
 

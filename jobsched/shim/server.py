@@ -96,7 +96,7 @@ class Shim:
         self._poller = select.poll()
         self._poller.register(self._sock, select.POLLIN)
         self._poller.register(self._guard_gone, select.POLLIN)
-        # What exists now is shared with every run; a collection in a run must not copy it page by page.
+        # Memory of the objects that exist now is shared with every run; a garbage collection in a run must not copy it.
         gc.collect()
         gc.freeze()
 
@@ -112,7 +112,7 @@ class Shim:
         return min(left, _REAP_SECONDS) * 1000 + 1
 
     def _obey(self) -> bool:
-        """Do what the slot says; return False when the slot is gone."""
+        """Follow the requests of the slot; return False when the slot is gone."""
         while True:
             try:
                 received = messages.receive(self._sock)
@@ -200,7 +200,7 @@ class Shim:
         self._run = None
         self._poller.unregister(run.ended)
         os.close(run.ended)
-        processes = run.receipts.told()
+        processes = run.receipts.entries()
         self._tell({"ended": run.status, "killed": run.killed, "lease_ran_out": lease_ran_out, "processes": processes})
 
     def _tell(self, message: dict[str, object]) -> None:

@@ -44,7 +44,7 @@ class Report:
         return all(finding.level is not Level.ERROR for finding in self.findings)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as programs are told."""
+        """Return it as JSON for programs."""
         return {"healthy": self.healthy, "findings": [asdict(finding) for finding in self.findings]}
 
 

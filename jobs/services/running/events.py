@@ -1,4 +1,4 @@
-"""What Flower is told of a run: the series of events that Celery sends for a task."""
+"""The events of a run for Flower: those that Celery sends for a task."""
 
 from __future__ import annotations
 

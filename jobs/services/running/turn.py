@@ -33,7 +33,7 @@ def work(queue: str, *, hostname: str) -> None:
         goes_on = time.monotonic() < turn_ends and not worker.stopping()
         limit = pace(len(claims), time.monotonic() - began) if claims[0].in_process else 1
         claims = slot.record(settlements, claim_from=queue if goes_on else None, limit=limit)
-        # Somebody else goes on where this slot stops; while nobody can be told, it had better do so itself.
+        # Another slot continues where this one stops; while no hint can be sent, this one continues itself.
         if not goes_on and not messages.hint({queue: 1}) and not worker.stopping():
             turn_ends = time.monotonic() + TURN_SECONDS
             claims = slot.record([], claim_from=queue, limit=1)
