@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Told:
+class Summary:
     """A count or an outcome, as a sentence."""
 
     sentence: str
@@ -39,8 +39,8 @@ class Verb:
     title: str
     button: str
     retrying: bool
-    count: Callable[[RunFilter], Told]
-    do: Callable[[RunFilter, HttpRequest], Told]
+    count: Callable[[RunFilter], Summary]
+    do: Callable[[RunFilter, HttpRequest], Summary]
 
 
 def definition(request: HttpRequest) -> Literal["then", "now"]:
@@ -56,9 +56,9 @@ def page(site: admin.ModelAdmin[Any], request: HttpRequest, verb: Verb, context:
     try:
         chosen = asked(request.GET.dict())
         if request.method == "POST":
-            told = verb.do(chosen, request)
-            site.message_user(request, told.sentence, messages.WARNING if told.more else messages.SUCCESS)
-            return HttpResponseRedirect(request.get_full_path() if told.more else back)
+            done = verb.do(chosen, request)
+            site.message_user(request, done.sentence, messages.WARNING if done.more else messages.SUCCESS)
+            return HttpResponseRedirect(request.get_full_path() if done.more else back)
         counted = verb.count(chosen)
         said |= {"count": counted.sentence, "anything": counted.number > 0}
     except InvalidInput as error:
@@ -66,27 +66,27 @@ def page(site: admin.ModelAdmin[Any], request: HttpRequest, verb: Verb, context:
     return TemplateResponse(request, "admin/jobs/run/many.html", {**context, **said})
 
 
-def _count_to_cancel(chosen: RunFilter) -> Told:
+def _count_to_cancel(chosen: RunFilter) -> Summary:
     found = bulk.count_to_cancel(chosen)
-    told = f"{_runs(found.ended, 'waiting')} would be cancelled, and {_runs(found.asked, 'running')} asked to end."
-    return Told(sentence=told, number=found.ended + found.asked)
+    sentence = f"{_runs(found.ended, 'waiting')} would be cancelled, and {_runs(found.asked, 'running')} asked to end."
+    return Summary(sentence=sentence, number=found.ended + found.asked)
 
 
-def _cancel(chosen: RunFilter, request: HttpRequest) -> Told:
+def _cancel(chosen: RunFilter, request: HttpRequest) -> Summary:
     actor = request.user.get_username()
     done, more = _walk(lambda before: bulk.cancel(chosen, actor=actor, before=before), "ended", "asked")
-    told = f"{_runs(done['ended'])} cancelled, {_runs(done['asked'], 'running')} asked to end."
-    return Told(sentence=told + _left(more), number=done["ended"] + done["asked"], more=more)
+    sentence = f"{_runs(done['ended'])} cancelled, {_runs(done['asked'], 'running')} asked to end."
+    return Summary(sentence=sentence + _left(more), number=done["ended"] + done["asked"], more=more)
 
 
-def _count_to_retry(chosen: RunFilter) -> Told:
+def _count_to_retry(chosen: RunFilter) -> Summary:
     found = bulk.count_to_retry(chosen)
-    return Told(
+    return Summary(
         sentence=f"{_runs(found)} would be retried: those that have ended and were not retried yet.", number=found
     )
 
 
-def _retry(chosen: RunFilter, request: HttpRequest) -> Told:
+def _retry(chosen: RunFilter, request: HttpRequest) -> Summary:
     actor, by, why = request.user.get_username(), definition(request), ""
 
     def call(before: int | None) -> bulk.RetriedMany:
@@ -96,14 +96,14 @@ def _retry(chosen: RunFilter, request: HttpRequest) -> Told:
         return answer
 
     done, more = _walk(call, "made", "skipped", "waiting", "refused")
-    told = f"{_runs(done['made'], 'new')} requested."
+    sentence = f"{_runs(done['made'], 'new')} requested."
     if done["skipped"]:
-        told += f" {done['skipped']} skipped by the overlap rule of their job."
+        sentence += f" {done['skipped']} skipped by the overlap rule of their job."
     if done["waiting"]:
-        told += f" {done['waiting']} left, as a run of their unique job waits already."
+        sentence += f" {done['waiting']} left, as a run of their unique job waits already."
     if done["refused"]:
-        told += f" {done['refused']} refused. {why}"
-    return Told(sentence=told + _left(more), number=done["made"], more=more)
+        sentence += f" {done['refused']} refused. {why}"
+    return Summary(sentence=sentence + _left(more), number=done["made"], more=more)
 
 
 cancelling = Verb(

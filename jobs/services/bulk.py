@@ -99,8 +99,8 @@ def cancel(chosen: RunFilter, *, actor: str, before: int | None = None, limit: i
             transaction.on_commit(messages.look, robust=True)
         if freed:
             messages.hint_on_commit(limits.admit(django_connection, freed))
-        logger.info("cancel of many requested ended=%d asked=%d actor=%s", *_told(after), actor)
-    ended, asked = _told(after)
+        logger.info("cancel of many requested ended=%d asked=%d actor=%s", *_ended_and_asked(after), actor)
+    ended, asked = _ended_and_asked(after)
     return CancelledMany(ended=ended, asked=asked, next=pages.next)
 
 
@@ -125,7 +125,7 @@ def _in_transaction(batch: Callable[[], T]) -> T:
         return batch()
 
 
-def _told(after: Counter[State]) -> tuple[int, int]:
+def _ended_and_asked(after: Counter[State]) -> tuple[int, int]:
     return after[State.CANCELLED], after[State.RUNNING]
 
 

@@ -39,7 +39,7 @@ class _Follower:
         self._client = client
         self._run = run
         self._writer = OutputWriter()
-        self._told = ""
+        self._shown = ""
 
     def follow(self) -> int:
         attempt = 0
@@ -48,7 +48,7 @@ class _Follower:
                 attempt += 1
                 self._follow_attempt(attempt)
                 self._look()
-            self._tell()
+            self._show_state()
             if self._run["state"] in FINISHED:
                 return SUCCESS if self._run["state"] == State.SUCCEEDED else FAILURE
             time.sleep(LOOK_SECONDS)
@@ -69,11 +69,11 @@ class _Follower:
             if not part["output"]:
                 time.sleep(LOOK_SECONDS)
 
-    def _tell(self) -> None:
-        """Say how the run stands, whenever that has changed."""
+    def _show_state(self) -> None:
+        """Print the state of the run if it has changed."""
         line = _state_line(self._run)
-        if line != self._told:
-            self._told = line
+        if line != self._shown:
+            self._shown = line
             say(line)
 
     def _patiently(self, ask: Callable[[], T]) -> T:

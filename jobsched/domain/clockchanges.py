@@ -1,4 +1,4 @@
-"""What clock changes do to a timetable, told beforehand: what they skip, repeat or move."""
+"""What clock changes will do to a timetable: what they skip, repeat or move."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from jobsched.domain import english
 from jobsched.domain.timetables import Timetable
 from jobsched.domain.wallclock import SECOND, OnTheClock, changes, shown
 
-_MOST_TOLD: Final = 3
-"""More times than this are told as the first, the last and how many."""
+_MOST_LISTED: Final = 3
+"""More times than this are given as the first, the last and how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Moved:
 def moved(timetable: Timetable, *, after: datetime, until: datetime) -> list[Moved]:
     """Return what clock changes move strictly after one aware moment and not after another, in order.
 
-    Fixed times are told whenever they are skipped or repeated. A timetable that keeps its pace is told where it
+    Fixed times are reported whenever they are skipped or repeated. A timetable that keeps its pace is reported where it
     comes less often than the change is long: then a skipped time is missed, and a repeated one comes twice.
     """
     if not isinstance(timetable, OnTheClock):
@@ -88,7 +88,7 @@ def _is_rare(timetable: OnTheClock, wanted: list[datetime], length: timedelta) -
 def _times(wanted: list[datetime]) -> str:
     one_day = wanted[0].date() == wanted[-1].date()
     texts = [_text(reading, with_date=place == 0 or not one_day) for place, reading in enumerate(wanted)]
-    if len(texts) > _MOST_TOLD:
+    if len(texts) > _MOST_LISTED:
         return f"{texts[0]} to {texts[-1]} ({len(texts)} times)"
     return english.listed(texts)
 

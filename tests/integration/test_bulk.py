@@ -144,7 +144,7 @@ def test_a_batch_that_crosses_with_somebody_elses_is_done_once_more(make_runs: C
     assert set(Run.objects.values_list("state", "priority")) == {("cancelled", 1)}
 
 
-def test_a_batch_that_fails_leaves_those_before_it_done_and_told(
+def test_a_batch_that_fails_leaves_those_before_it_done_and_counted(
     make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "BATCH", 2)

@@ -122,7 +122,7 @@ def test_a_one_off_is_expected_until_it_was_run(hourly: Callable[..., Schedule],
     assert told(schedule, hours=0.001) == []
 
 
-def test_what_a_one_off_missed_while_switched_off_is_told(hourly: Callable[..., Schedule]) -> None:
+def test_what_a_one_off_missed_while_switched_off_is_in_the_account(hourly: Callable[..., Schedule]) -> None:
     schedule = hourly(accounted_hours=0.5)
     Schedule.objects.update(next_fire_at=None)
     PeriodicTask.objects.update(one_off=True)

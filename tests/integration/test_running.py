@@ -167,7 +167,7 @@ def test_whatever_a_callable_does_its_run_ends_and_no_other_is_harmed(
     assert (attempt.verdict, attempt.number) == (after, 1)
 
 
-def test_a_slot_whose_turn_is_over_goes_on_while_nobody_can_be_told(
+def test_a_slot_whose_turn_is_over_continues_while_no_hint_can_be_sent(
     request_runs: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broker is away: hints reach nobody, and runs would wait beside a slot that has nothing to do."""
@@ -178,7 +178,7 @@ def test_a_slot_whose_turn_is_over_goes_on_while_nobody_can_be_told(
     assert states(runs) == ["succeeded"] * 3
 
 
-def test_a_slot_whose_turn_is_over_leaves_the_rest_to_whom_it_told(
+def test_a_slot_whose_turn_is_over_leaves_the_rest_to_the_slot_that_gets_its_hint(
     request_runs: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = request_runs("sample.trusted", "sample.trusted")

@@ -145,7 +145,9 @@ def test_work_that_ignores_the_signal_is_killed_after_its_grace(slot: Slot) -> N
 def test_a_callable_is_told_by_an_exception_why_it_ends(
     slot: Slot, watch: ScriptedWatch, timeout_seconds: float | None, error: str
 ) -> None:
-    report = slot.perform(call("tidy_up_when_told", timeout_seconds=timeout_seconds), watch, deadline=deadline())
+    report = slot.perform(
+        call("tidy_up_when_asked_to_end", timeout_seconds=timeout_seconds), watch, deadline=deadline()
+    )
     assert f"tidied after {error}" in report.output.decode()
     assert report.outcome.error is not None and report.outcome.error.endswith(error)
 

@@ -30,7 +30,7 @@ def wait(seconds: float = 60.0) -> str:
     return "waited"
 
 
-def tidy_up_when_told() -> None:
+def tidy_up_when_asked_to_end() -> None:
     try:
         time.sleep(60)
     except (TimeLimitExceeded, CancelRequested) as error:

@@ -139,7 +139,7 @@ def test_a_day_that_a_zone_leaves_out_is_told_with_both_dates() -> None:
     ]
 
 
-def test_only_what_lies_in_the_period_is_told() -> None:
+def test_only_what_lies_in_the_period_is_returned() -> None:
     first_pass = datetime(2027, 10, 31, 0, 30, tzinfo=UTC)
     tick = timedelta(microseconds=1)
     timetable = parse_schedule("30 2 * * *", timezone=ZoneInfo("Europe/Berlin"), anchor=NOW)

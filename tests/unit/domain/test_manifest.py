@@ -149,7 +149,7 @@ def test_all_problems_are_told_in_the_order_of_the_file() -> None:
     ]
 
 
-def test_of_very_many_problems_the_first_are_told() -> None:
+def test_of_very_many_problems_the_first_are_named() -> None:
     with pytest.raises(InvalidInput) as caught:
         parse("jobs:\n" + "- x\n" * (MOST_PROBLEMS + 3), filename="f")
     *told, rest = str(caught.value).splitlines()
