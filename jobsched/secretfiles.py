@@ -20,6 +20,7 @@ OF_AN_INSTALLATION: Final = (
     "JOBSCHED_ADMIN_PASSWORD",
 )
 """The secrets that the local stack makes for its processes where none are given."""
+_files_read: Final[set[Path]] = set()
 _LONGEST: Final = 64 * 1024
 """In bytes. A device or a log that is named by mistake is not read to its end."""
 
@@ -45,6 +46,11 @@ def resolved(environ: Mapping[str, str], names: Iterable[str] = OF_AN_INSTALLATI
     return {**others, **{name: value for name, value in found.items() if value is not None}}
 
 
+def files_read() -> frozenset[Path]:
+    """Return the files from which this process has read secrets."""
+    return frozenset(_files_read)
+
+
 def _read(file: Path, variable: str) -> str:
     what = f"{variable} names {file}, which"
     try:
@@ -68,4 +74,5 @@ def _read(file: Path, variable: str) -> str:
         raise InvalidInput(f"{what} is empty; write the secret into it.")
     if any(character in text for character in "\n\r\0"):
         raise InvalidInput(f"{what} has more than one line; a secret is the only line of its file.")
+    _files_read.add(file.absolute())
     return text

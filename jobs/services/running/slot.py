@@ -27,7 +27,7 @@ from jobsched.domain.errors import InvalidInput, Unavailable
 from jobsched.domain.outcomes import Assignment
 from jobsched.engine import Slot
 from jobsched.hidden_settings import HiddenSettings
-from jobsched.secretfiles import OF_AN_INSTALLATION, SUFFIX
+from jobsched.secretfiles import OF_AN_INSTALLATION, SUFFIX, files_read
 from jobsched.shim.launch import Handle
 from jobsched.shim.launcher import Launcher
 from jobsched.shim.lease import lease_clock
@@ -40,6 +40,8 @@ DOUBT_SECONDS = 600.0
 database may last minutes."""
 DOUBT_PAUSE_SECONDS = 2.0
 """How long it waits at most before it asks again. After an outage beat leaves time for that before it judges leases."""
+_AWS_CREDENTIALS = "AWS_SHARED_CREDENTIALS_FILE"
+"""Names the file with the keys of the bucket, which boto3 reads by itself."""
 
 
 _launcher: Launcher | None = None
@@ -62,8 +64,9 @@ def cover_private_files() -> None:
     To be called before the slots are forked: they remove the variables that name the files.
     """
     global _covered
-    files = (os.environ.get(name + SUFFIX) for name in OF_AN_INSTALLATION)
-    _covered = (conf().data_dir, *(Path(file).absolute() for file in files if file))
+    variables = (*(name + SUFFIX for name in OF_AN_INSTALLATION), _AWS_CREDENTIALS)
+    named = {Path(file).absolute() for name in variables if (file := os.environ.get(name))}
+    _covered = (conf().data_dir, *sorted(named | files_read()))
 
 
 def make_engine(*, after_fork: Callable[[], None]) -> Slot:
