@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
@@ -85,19 +85,29 @@ def closed_to(user: User, *, folder: Path) -> Path | None:
 
     None if there is nothing. For root; forks a process to look.
     """
+    return next(iter(_found_as(user, lambda: [closed] if (closed := _first_closed(folder)) else [])), None)
+
+
+def readable(user: User, files: Iterable[Path]) -> list[Path]:
+    """Return those of `files` that `user` can read. For root; forks a process to look."""
+    return _found_as(user, lambda: [file for file in files if os.access(file, os.R_OK)])
+
+
+def _found_as(user: User, look: Callable[[], list[Path]]) -> list[Path]:
+    """Call `look` in a process of `user`, and return the paths that it returns."""
     ours, theirs = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             become(user)
-            os.write(theirs, os.fsencode(_first_closed(folder) or ""))
+            os.write(theirs, b"\0".join(os.fsencode(path) for path in look()))
         finally:
             os._exit(0)
     os.close(theirs)
     with os.fdopen(ours, "rb") as pipe:
         found = pipe.read()
     os.waitpid(pid, 0)
-    return Path(os.fsdecode(found)) if found else None
+    return [Path(os.fsdecode(path)) for path in found.split(b"\0") if path]
 
 
 def _first_closed(folder: Path) -> Path | None:

@@ -32,7 +32,7 @@ class Mode:
     job_users: bool
     """The runs of each slot have a user of their own."""
     open_entries: tuple[str, ...] = ()
-    """What is in the data folder and may be opened by users of runs."""
+    """Entries of the data folder, and files with secrets, that users of runs may open."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +105,7 @@ def _data_folder(mode: Mode) -> tuple[bool, str]:
     if mode.open_entries:
         return (
             False,
-            f"Runs can open these of the data folder: {', '.join(mode.open_entries)}; take others' rights away.",
+            f"Runs can open these of the data folder and the files with secrets: {', '.join(mode.open_entries)}; take "
+            "others' rights away.",
         )
-    return True, "Runs cannot open what is in the data folder but for their own workspace."
+    return True, "Runs cannot open the files with secrets, and of the data folder only their own workspace."

@@ -92,3 +92,14 @@ def test_a_closed_folder_on_the_way_is_found(place: Path, monkeypatch: pytest.Mo
     assert folders.closed_to(RUN, folder=closed / "data") == closed
     closed.chmod(0o711)
     assert folders.closed_to(RUN, folder=closed / "data") is None
+
+
+def test_files_that_a_user_of_runs_can_read_are_found(place: Path) -> None:
+    secrets = {mode: place / f"{mode:o}" for mode in (0o400, 0o440, 0o444)}
+    behind = place / "closed" / "secret"
+    behind.parent.mkdir(mode=0o700)
+    for file in (*secrets.values(), behind):
+        file.touch()
+    for mode, file in secrets.items():
+        file.chmod(mode)
+    assert folders.readable(RUN, [*secrets.values(), behind, place / "missing"]) == [secrets[0o444]]

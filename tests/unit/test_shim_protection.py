@@ -40,4 +40,6 @@ def test_what_others_may_open_in_the_data_folder_is_named() -> None:
     told = protection(
         Mode(isolation=Isolation.SUBREAPER, view=OPEN, root=False, job_users=True, open_entries=("log", "tokens"))
     ).missing
-    assert told == ("Runs can open these of the data folder: log, tokens; take others' rights away.",)
+    assert told == (
+        "Runs can open these of the data folder and the files with secrets: log, tokens; take others' rights away.",
+    )

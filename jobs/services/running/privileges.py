@@ -17,7 +17,13 @@ from typing import NoReturn
 from django.core.files.storage import FileSystemStorage, default_storage
 
 from jobs.conf import conf
-from jobs.services.running.slot import cover_private_files, forget_shared, hidden_settings, use_launcher
+from jobs.services.running.slot import (
+    cover_private_files,
+    forget_shared,
+    hidden_settings,
+    secret_files,
+    use_launcher,
+)
 from jobsched import callables
 from jobsched.domain.errors import InvalidInput
 from jobsched.engine import folders, launching
@@ -48,7 +54,8 @@ def give_up(*, prepare: Callable[[], None]) -> bool:
     except OSError as error:
         _exit(f"The folders below {conf().data_dir} cannot be given to user {_name(service)}: {error}.")
     if uids and _may_reach(User(uids[0], uids[0]), conf().workspace_dir):
-        _start_launcher(JobUsers(service=service, uids=uids), prepare, open_entries)
+        open_files = folders.readable(User(uids[0], uids[0]), secret_files())
+        _start_launcher(JobUsers(service=service, uids=uids), prepare, (*open_entries, *map(str, open_files)))
     users.drop_to(service)
     logger.info("this worker was started as root and continues as user %s", _name(service))
     return True

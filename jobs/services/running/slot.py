@@ -52,7 +52,7 @@ _covered: tuple[Path, ...] = ()
 def use_launcher(launcher: Launcher, *, open_entries: tuple[str, ...]) -> None:
     """Let the slots that are forked from this process have their shims started by `launcher`.
 
-    `open_entries` is what users of runs may open in the data folder.
+    `open_entries` are files with secrets, and entries of the data folder, that users of runs may open.
     """
     global _launcher, _open_entries
     _launcher, _open_entries = launcher, open_entries
@@ -64,9 +64,14 @@ def cover_private_files() -> None:
     To be called before the slots are forked: they remove the variables that name the files.
     """
     global _covered
+    _covered = (conf().data_dir, *secret_files())
+
+
+def secret_files() -> list[Path]:
+    """Return the files that secrets of the installation were read from, or that variables name."""
     variables = (*(name + SUFFIX for name in OF_AN_INSTALLATION), _AWS_CREDENTIALS)
     named = {Path(file).absolute() for name in variables if (file := os.environ.get(name))}
-    _covered = (conf().data_dir, *sorted(named | files_read()))
+    return sorted(named | files_read())
 
 
 def make_engine(*, after_fork: Callable[[], None]) -> Slot:
