@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from django.db import transaction
 from knox.auth import TokenAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
@@ -61,6 +62,14 @@ class Endpoint(APIView):
     authentication_classes = [Token]
     permission_classes = [MayCall]
     parser_classes = [BoundedJSONParser]
+
+    @classmethod
+    def as_view(cls, **initial: Any) -> Any:
+        """Return the view, outside of the transaction of ATOMIC_REQUESTS: services have transactions of their own.
+
+        With it, the count of a refused token would be rolled back with the request.
+        """
+        return transaction.non_atomic_requests(super().as_view(**initial))
 
 
 def actor(request: Request) -> str:

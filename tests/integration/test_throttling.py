@@ -181,3 +181,13 @@ def test_wrong_tokens_are_throttled_and_good_ones_are_not() -> None:
     assert refused.json()["error"].startswith("Too many sign-ins failed; try again in ")
     assert ask(f"Token {token}").status_code == 200
     assert ask("Token " + "1" * 64, ELSEWHERE).status_code == 401
+
+
+@pytest.mark.django_db(transaction=True)
+def test_wrong_tokens_are_throttled_also_with_atomic_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    for _ in range(OF_TOKENS.burst - 1):
+        throttling.token_refused(HERE)
+    api = APIClient()
+    api.credentials(HTTP_AUTHORIZATION="Token " + "1" * 64)
+    assert [api.get("/api/v1/jobs", REMOTE_ADDR=HERE).status_code for _ in range(2)] == [401, 429]
