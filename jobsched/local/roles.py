@@ -32,7 +32,8 @@ class Access:
     superuser_password: str = field(repr=False)
     role_password: str = field(repr=False)
     may_create_databases: bool = False
-    """Whether the role may make databases of its own and ask for a checkpoint, as tests and benchmarks do."""
+    """Whether the role may make databases of its own, ask for a checkpoint and choose when deadlocks are looked for, as
+    tests and benchmarks do."""
 
     @classmethod
     def of(cls, secrets: Secrets, port: int, *, may_create_databases: bool = False) -> Self:
@@ -98,6 +99,7 @@ def _make_role(connection: Connection[Any], access: Access) -> None:
     if access.may_create_databases:
         _run(connection, "ALTER ROLE {} CREATEDB", ROLE)
         _run(connection, "GRANT {} TO {}", _GRANTED_TO_MEASURE, ROLE)
+        _run(connection, "GRANT SET ON PARAMETER deadlock_timeout TO {}", ROLE)
     elif may_create:
         _run(connection, "ALTER ROLE {} NOCREATEDB", ROLE)
 

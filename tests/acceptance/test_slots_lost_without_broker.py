@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -27,8 +28,9 @@ def wire(broker_url: str) -> Iterator[Proxy]:
 
 
 def slots(worker: int) -> list[int]:
-    children = psutil.Process(worker).children()
-    return [child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE]
+    """Return the process numbers of the slots: the launcher, which is a child of the worker too, has another user."""
+    main = psutil.Process(worker)
+    return [child.pid for child in main.children() if lives(child.pid, of=main.uids())]
 
 
 def kill(slots: list[int]) -> None:
@@ -37,8 +39,12 @@ def kill(slots: list[int]) -> None:
     wait_for(lambda: not any(map(lives, slots)), what="the end of the slots")
 
 
-def lives(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+def lives(pid: int, *, of: object = None) -> bool:
+    """Tell whether there is such a process, and whether it has the user `of` if one is named."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and of in (None, process.uids())
+    return False
 
 
 def worker_that_starts(log: Path) -> int | None:
