@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from django.core.exceptions import FieldDoesNotExist
 from django.db import DataError
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
@@ -47,11 +48,11 @@ class StorableRequestMiddleware:
         return _refusal(sentence)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        """Answer for a number or a moment that Python or PostgreSQL could not hold."""
-        if not isinstance(error, OverflowError | DataError):
+        """Answer for a number or a moment that Python or PostgreSQL could not hold, and for a field that is none."""
+        if not isinstance(error, OverflowError | DataError | FieldDoesNotExist):
             return None
         logger.warning("request refused path=%s", request.path, exc_info=error)
-        return _refusal("This request holds a number, a date or a text that is out of range; give another.")
+        return _refusal("This request holds a number, a date or a name that no field can have; give another.")
 
 
 def _refusal(sentence: str) -> HttpResponse:

@@ -223,7 +223,11 @@ class JobAdmin(FireViews):
         """Ask for parameters and a priority (GET), and request a run of each chosen job (POST)."""
         if not self.has_operate_permission(request):
             raise PermissionDenied
-        ids = [int(value) for value in request.GET.getlist("id")[:100] if value.isascii() and value.isdigit()]
+        ids = [
+            int(value)
+            for value in request.GET.getlist("id")[:100]
+            if value.isascii() and value.isdigit() and len(value) < 19
+        ]
         chosen = list(Job.objects.current().filter(pk__in=ids).select_related("project"))
         if not chosen:
             self.message_user(request, "There is no such job to run; it may have been deleted.", messages.WARNING)

@@ -332,9 +332,15 @@ def test_tokens_may_hold_anything(rows: Job, failures: list[str]) -> None:
         "/admin/jobs/queue/%00/change/",
         "/admin/jobs/run/?created_at__gte=9999-12-31T23:59:59-23:59",
         f"/admin/django_celery_beat/periodictask/?start_time__year={'9' * 40}",
+        "/admin/auth/user/1/change/?_to_field=",
     ],
 )
 def test_what_once_answered_500_is_refused_with_a_sentence(browser: Client, address: str) -> None:
     answer = browser.get(address)
     assert answer.status_code == 400
     assert "This request holds" in answer.content.decode() or "of this request holds" in answer.content.decode()
+
+
+def test_a_number_of_thousands_of_digits_is_no_job(browser: Client) -> None:
+    answer = browser.get(f"/admin/jobs/job/run/?id={'9' * 5000}", follow=True)
+    assert "There is no such job to run" in answer.content.decode()
