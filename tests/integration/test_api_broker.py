@@ -92,7 +92,7 @@ def assert_answers_with_broker(api: Client, web: Process, session: Session) -> N
     assert [claim.run_id for claim in claim_next(session)] == [run["id"]]
     api.cancel(run["id"])
     assert "hint not sent" not in web.log()
-    assert "workers not told" not in web.log()
+    assert "workers not notified" not in web.log()
 
 
 def assert_answers_without_broker(api: Client, web: Process, session: Session) -> None:
@@ -103,7 +103,7 @@ def assert_answers_without_broker(api: Client, web: Process, session: Session) -
 
     assert asked["cancel_requested_by"] == "ann"
     assert "hint not sent" in web.log()
-    assert "workers not told" in web.log()
+    assert "workers not notified" in web.log()
     assert trigger_seconds < PROMISED_SECONDS + NOISE_SECONDS
     assert cancel_seconds < PROMISED_SECONDS + NOISE_SECONDS
 
