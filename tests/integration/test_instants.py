@@ -16,7 +16,7 @@ from jobs.models import Project
 from tests.integration.clock import DatabaseClock
 from tests.integration.machine.schedules import Schedules
 
-EXAMPLES = int(os.environ.get("JOBSCHED_MACHINE_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("JOBSCHED_MACHINE_EXAMPLES", "6"))
 
 
 @pytest.mark.timeout(600)
