@@ -139,6 +139,12 @@ def test_secrets_are_checked_before_a_server_keeps_one() -> None:
         assert SERVICES[process]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
+@pytest.mark.parametrize("process", ["web", "beat", "worker", "flower"])
+def test_the_servers_are_stopped_after_the_processes_that_use_them(process: str) -> None:
+    """Compose stops a service after those that name it themselves in `depends_on`."""
+    assert {"postgres", "rabbitmq"} <= set(SERVICES[process]["depends_on"])
+
+
 def test_the_image_is_built_from_the_lock_and_runs_as_an_ordinary_user() -> None:
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     stages = [line for line in lines if line.startswith("FROM")]
