@@ -43,7 +43,7 @@ class Entry:
             capabilities.drop_all()
         else:
             become(self._users.job)
-            _describe_user(folder)
+            _describe_user(self._users.job.uid, folder)
         libc.die_with_parent(signal.SIGKILL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
@@ -60,11 +60,13 @@ def _stream(number: int) -> io.TextIOWrapper:
     return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", errors="backslashreplace", line_buffering=True)
 
 
-def _describe_user(folder: str | None) -> None:
-    """The user of runs is in no list of accounts; its home is the run's folder."""
-    os.environ["HOME"] = folder or NO_HOME
-    for name in ("USER", "LOGNAME"):
-        os.environ.pop(name, None)
+def _describe_user(uid: int, folder: str | None) -> None:
+    """The user of runs is in no list of accounts; its home is the run's folder.
+
+    It has a name of its own all the same: pytest and other programs name folders in /tmp after the user, and would
+    find there those of another slot, which they may not use.
+    """
+    os.environ.update(HOME=folder or NO_HOME, USER=f"job{uid}", LOGNAME=f"job{uid}")
 
 
 def live(entry: Entry, output: int, control: int, folder: str | None, work: Work, lease: Lease) -> NoReturn:

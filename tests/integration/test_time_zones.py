@@ -167,7 +167,7 @@ def test_a_run_across_a_clock_change_takes_as_long_as_it_took(
 def test_the_same_file_changes_nothing_though_its_moments_are_ambiguous_on_the_clock(
     change: datetime, clock: DatabaseClock
 ) -> None:
-    ambiguous = parse_datetime((change + 365 * 3 * timedelta(days=1)).isoformat())
+    ambiguous = parse_datetime((change + 365 * 20 * timedelta(days=1)).isoformat())
     spec = JobSpec(name="Same", run="true", schedule="1h", start=change + 10 * MINUTE, end=ambiguous)
     assert definitions.save(spec, actor="test").result == "created"
     assert definitions.save(spec, actor="test").result == "unchanged"

@@ -123,6 +123,16 @@ def test_each_slot_has_another_user(in_worker: InWorker) -> None:
     assert first == again != second
 
 
+def test_the_user_of_a_run_has_a_name_that_no_other_slot_has(in_worker: InWorker) -> None:
+    """Folders in /tmp that programs name after their user are then never those of another slot."""
+
+    def work(worker: Worker) -> str:
+        with worker.slot() as slot:
+            return output(slot, 'test "$USER" = "job$(id -u)" && test "$LOGNAME" = "$USER" && echo same')
+
+    assert in_worker(work) == "same\n"
+
+
 def test_a_run_works_in_its_own_folder_and_may_open_its_output_again(in_worker: InWorker) -> None:
     def work(worker: Worker) -> str:
         with worker.slot() as slot:
