@@ -14,8 +14,9 @@ NUMBER: Final = 15
 
 _HARMLESS: Final = 400
 _OF_EACH: Final = 3
-_ENV: Final = {"JOBSCHED_ISOLATION": "subreaper"}
-# Without a namespace a run of root's can reach whoever is above it. The first process of its worker ends it all.
+_ENV: Final = {"JOBSCHED_ISOLATION": "subreaper", "JOBSCHED_JOB_UIDS": "off"}
+# Without a namespace and without a user of its own a run can reach whoever is above it. The main process of its worker
+# ends the whole worker.
 _REGICIDE: Final = (
     LOG
     + """\
