@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from jobs.conf import conf
 
 _ONE_SUBSCRIBER: Final = 64
-"""In bits. Whoever has an IPv6 address has the whole network of this length."""
+"""In bits. Providers assign a whole IPv6 network of this length to each customer."""
 
 
 def client_address(request: HttpRequest) -> str:

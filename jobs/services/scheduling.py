@@ -253,7 +253,7 @@ def _if_repeated(entry: Entry, upcoming: datetime | None) -> datetime | None:
 
 @dataclass(slots=True)
 class _Owed:
-    """The instants that a schedule owes, divided into those to run and those to skip."""
+    """The due instants of a schedule that have no record yet: those to run and those to skip."""
 
     entry: Entry
     first: datetime = field(kw_only=True)

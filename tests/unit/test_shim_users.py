@@ -9,7 +9,6 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,26 +18,10 @@ from jobsched.local.account import PROJECT
 from jobsched.shim import capabilities, users
 from jobsched.shim.capabilities import Capability
 from jobsched.shim.users import JOB_UIDS, User
+from tests.forks import in_child
 
 NOBODY = pwd.getpwnam("nobody")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-
-
-def in_child(check: Callable[[], None]) -> None:
-    """Run `check` in a process of its own, which it may change for good; fail when it fails."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            check()
-            status = 0
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    assert os.waitpid(pid, 0)[1] == 0, "see the output of the child"
 
 
 def status() -> dict[str, str]:

@@ -15,8 +15,8 @@ NUMBER: Final = 15
 _HARMLESS: Final = 400
 _OF_EACH: Final = 3
 _ENV: Final = {"JOBSCHED_ISOLATION": "subreaper", "JOBSCHED_JOB_UIDS": "off"}
-# Without a namespace and without a user of its own a run can reach whoever is above it. The main process of its worker
-# ends the whole worker.
+# Without a namespace and without a user of its own, a run can signal the processes above it. When it kills the main
+# process, the whole worker ends.
 _REGICIDE: Final = (
     LOG
     + """\

@@ -1,4 +1,4 @@
-"""Work that the kernel kills because memory ran out is told apart from work that somebody kills.
+"""Work that the kernel kills because memory ran out has another error than work that a person kills.
 
 Needs root and a memory control group of version 1 or 2 that this process may make groups in.
 """
