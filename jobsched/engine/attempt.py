@@ -327,7 +327,9 @@ class Attempt:
 
     def _with_circumstances(self, seen: Outcome, end: dict[str, Any]) -> Outcome:
         """Add to the outcome of work that ended by itself what the kernel and the shim know of its end."""
-        known = reasons.out_of_memory(seen, self._memory.since(self._memory_kills))
+        known = seen
+        if reasons.may_be_out_of_memory(seen):  # else the counter is not read: most runs end otherwise
+            known = reasons.out_of_memory(seen, self._memory.since(self._memory_kills))
         killed = [process["name"] for process in end["processes"] if process["ended"] == signal_name(signal.SIGKILL)]
         return reasons.left_running(known, killed=end["killed"], names=killed, rule=self._work.background)
 

@@ -79,13 +79,18 @@ def _listed(names: Sequence[str]) -> str:
     return f": {', '.join(shown)}" if shown else ""
 
 
+def may_be_out_of_memory(outcome: Outcome) -> bool:
+    """Tell whether the work may have been killed because memory ran out: it failed by SIGKILL."""
+    return outcome.verdict is Verdict.FAILED and outcome.signal == signal.SIGKILL
+
+
 def out_of_memory(outcome: Outcome, kills: int) -> Outcome:
     """Return the outcome of an attempt during which the kernel killed `kills` processes because memory ran out.
 
     The kernel counts them for the control group of the whole worker, so only work that was ended by SIGKILL is taken
     for one of them.
     """
-    if not kills or outcome.verdict is not Verdict.FAILED or outcome.signal != signal.SIGKILL:
+    if not kills or not may_be_out_of_memory(outcome):
         return outcome
     processes = "a process" if kills == 1 else f"{kills} processes"
     reason = f"{outcome.reason}; out of memory: the kernel killed {processes} of this worker meanwhile"
