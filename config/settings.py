@@ -192,19 +192,13 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
-STORAGES = {
-    "default": {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {
-            "location": DATA_DIR / "output",
-            "file_permissions_mode": 0o600,
-            "directory_permissions_mode": 0o700,
-        },
-    },
+STORAGES: dict[str, dict[str, object]] = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
+# Without a bucket, output is kept in the folder "output" of DATA_DIR: see jobs/output_storage.py.
 if S3_BUCKET := env.str("JOBSCHED_S3_BUCKET", ""):
-    STORAGES["default"] = {
+    STORAGES["jobsched"] = {
         "BACKEND": "config.bucket.BucketStorage",
         "OPTIONS": {
             "bucket_name": S3_BUCKET,

@@ -30,4 +30,5 @@ class JobsConfig(AppConfig):
         from jobs import checks
 
         register(checks.check_settings, "jobs")
+        register(checks.check_output_storage, "jobs")
         register(checks.check_database, Tags.database)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
-from django.core.files.storage import default_storage
 from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import JSONObject, Now, Right
 
@@ -18,6 +17,7 @@ from jobs.conf import conf
 from jobs.models import Attempt, Job, OutputChunk, Run, Transition
 from jobs.models.run import RunQuerySet
 from jobs.models.runfilter import RunFilter
+from jobs.output_storage import output_storage
 from jobs.rules import job_in_words, with_deletion
 from jobsched.domain import durations
 from jobsched.domain.errors import NotFound, Unavailable
@@ -248,13 +248,15 @@ def _kept(ended: Attempt) -> bytes:
     if ended.output_key is None:
         return ended.output.encode()
     try:
-        with default_storage.open(ended.output_key) as file:
+        with output_storage().open(ended.output_key) as file:
             return _text(file.read(), final=True).encode()
     except FileNotFoundError:
         gone = f"The output of attempt {ended.number} of run {ended.run_id} is no longer in the output store"
         raise NotFound(f"{gone}; its end is shown beside the attempt.") from None
     except OSError as error:
         raise Unavailable(f"The output store cannot be read now: {error.strerror or error}.") from error
+    except Exception as error:  # storages of other packages raise errors of their own, which may name accounts
+        raise Unavailable(f"The output store cannot be read now: {type(error).__name__}.") from error
 
 
 def _text(raw: bytes, *, final: bool) -> str:

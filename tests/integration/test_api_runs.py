@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
 from hypothesis import given
 from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
 from jobs.models import Attempt, Job, OutputChunk, Run
+from jobs.output_storage import output_storage
 from jobs.services.reading import EXCERPT_CHARACTERS, piece
 from jobs.store import claims
 from jobs.store.claims import Claim, Settlement
@@ -229,14 +229,14 @@ class TestOutput:
     ) -> None:
         settings.STORAGES = {  # type: ignore[attr-defined]
             **settings.STORAGES,  # type: ignore[attr-defined]
-            "default": {
+            "jobsched": {
                 "BACKEND": "django.core.files.storage.FileSystemStorage",
                 "OPTIONS": {"location": tmp_path},
             },
         }
         text = "zwölf €uro 🙂\n" * 20_000
         run = make_runs(1)[0]
-        key = default_storage.save("runs/0/1.log", ContentFile(text.encode()))
+        key = output_storage().save("runs/0/1.log", ContentFile(text.encode()))
         finish(session, claim_next(session)[0], output="…excerpt", output_key=key)
 
         read, offset, pieces = "", 0, 0
@@ -248,7 +248,7 @@ class TestOutput:
         assert read == text
         assert pieces > 1
 
-        default_storage.delete(key)
+        output_storage().delete(key)
         gone = api.get(f"/api/v1/runs/{run.pk}/output")
         assert gone.status_code == 404
         assert "no longer in the output store" in gone.json()["error"]

@@ -123,7 +123,7 @@ def test_every_secret_of_the_settings_can_be_a_file(tmp_path: Path) -> None:
     for name, value in secrets.items():
         (tmp_path / name).write_text(f"{value}\n")
         environ[f"{name}_FILE"] = str(tmp_path / name)
-    options = "s.STORAGES['default']['OPTIONS']"
+    options = "s.STORAGES['jobsched']['OPTIONS']"
     answer = settings_say(
         f"[s.DATABASES['default']['PASSWORD'], s.CELERY_BROKER_URL, s.SECRET_KEY, "
         f"{options}['access_key'], {options}['secret_key']]",

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from typing import Final
 
-from django.core.files.storage import FileSystemStorage, default_storage
 from django.db import DatabaseError, connection
 
 from jobs.conf import conf
+from jobs.output_storage import output_folder, problem
 from jobs.services.preflight.findings import Finding, Notes
 from jobs.store import facts
 from jobs.store.session import django_connection, now
@@ -31,11 +31,20 @@ def look() -> list[Finding]:
     except DatabaseError:
         notes.unknown("clock", "The clock cannot be compared, nor is known where the database keeps its data.")
     _room(notes, "workspaces", conf().workspace_dir, "runs begin in it")
-    if isinstance(default_storage, FileSystemStorage) or hasattr(default_storage, "base_location"):
-        _room(notes, "output", Path(default_storage.base_location), "output of runs is kept in it")
+    _output(notes)
+    return notes.found
+
+
+def _output(notes: Notes) -> None:
+    if (sentence := problem()) is not None:
+        notes.error("output_storage", sentence)
+        return
+    notes.fine("output_storage", "Stored output can be read by this service only.")
+    folder = output_folder()
+    if folder is not None:
+        _room(notes, "output", folder, "output of runs is kept in it")
     else:
         notes.unknown("output", "Room for output cannot be seen: it is kept in a bucket.")
-    return notes.found
 
 
 def _clock(notes: Notes) -> None:

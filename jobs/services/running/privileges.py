@@ -14,9 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from django.core.files.storage import FileSystemStorage, default_storage
-
 from jobs.conf import conf
+from jobs.output_storage import output_folder
 from jobs.services.running.slot import (
     cover_private_files,
     forget_shared,
@@ -89,10 +88,8 @@ def _start_launcher(job_users: JobUsers, prepare: Callable[[], None], open_entri
 
 def _stores() -> list[Path]:
     """Return the folder of stored output when it is one inside the data folder."""
-    if not isinstance(default_storage, FileSystemStorage) and not hasattr(default_storage, "base_location"):
-        return []
-    folder = Path(default_storage.base_location).absolute()
-    return [folder] if folder.is_relative_to(conf().data_dir) else []
+    folder = output_folder()
+    return [folder] if folder is not None and folder.is_relative_to(conf().data_dir) else []
 
 
 def _name(user: User) -> str:

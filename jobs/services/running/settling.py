@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
 
+from jobs.output_storage import output_name, output_storage
 from jobs.store.claims import Claim, Settlement
 from jobsched.domain.content import Content
 from jobsched.domain.outcomes import Outcome, Report, Verdict
@@ -83,10 +83,11 @@ def with_output(settlement: Settlement, report: Report, *, flushed: bool) -> Set
 
 
 def _kept_apart(settlement: Settlement, output: bytes) -> tuple[bytes, str | None]:
-    name = f"runs/{settlement.run_id // 10_000}/{settlement.run_id}-{settlement.attempt}.log"
+    name = output_name(settlement.run_id, settlement.attempt)
     excerpt = output[-EXCERPT_BYTES:]
     try:
-        return excerpt, default_storage.save(name, ContentFile(output))
-    except OSError as error:
+        return excerpt, output_storage().save(name, ContentFile(output))
+    except Exception as error:  # storages of other packages raise errors of their own, which may name accounts
+        why = str(error) if isinstance(error, OSError) else type(error).__name__
         logger.exception("output store refused run=%d", settlement.run_id)
-        return f"[only the end is kept: the output store refused it: {error}]\n".encode() + excerpt, None
+        return f"[only the end is kept: the output store refused it: {why}]\n".encode() + excerpt, None

@@ -1,4 +1,4 @@
-"""Django's system checks: settings at every start, and with `check --database default` the database behind them."""
+"""Settings of Django and Celery that would keep jobs from running, or a promise from being kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from celery import current_app
 from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Warning
-from django.db import DatabaseError
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -68,32 +67,3 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
             )
         )
     return found
-
-
-def check_database(
-    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
-) -> list[CheckMessage]:
-    """Look at the server's version and at whether it keeps what it acknowledges. `migrate` asks this, too.
-
-    A server that loses data is a warning here: it must not keep a developer from migrating. `manage.py doctor` calls
-    it an error, and looks at much more.
-    """
-    if "default" not in (databases or ()):
-        return []
-    # Here, because every process of Django's registers checks, and few ask the database.
-    from jobs.services import preflight
-    from jobs.services.preflight import Level, first_line
-
-    try:
-        findings = preflight.durability()
-    except DatabaseError as error:
-        return [
-            Error(f"PostgreSQL cannot be asked: {first_line(error)}", hint="See `manage.py doctor`.", id="jobs.E004")
-        ]
-    return [
-        (Error if finding.check in ("version", "writable") else Warning)(
-            finding.sentence, id="jobs.E005" if finding.check in ("version", "writable") else "jobs.W004"
-        )
-        for finding in findings
-        if finding.level in (Level.ERROR, Level.WARNING)
-    ]
