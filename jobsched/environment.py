@@ -16,6 +16,9 @@ from jobsched.domain.steering import steers_programs
 
 PASSED: Final = frozenset({"PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL"})
 """What programs inherit, and locale settings (LC_*)."""
+UNBUFFERED: Final = {"PYTHONUNBUFFERED": "1"}
+"""Makes Python programs write their output at once, so that it can be followed and is kept if they are killed. The
+job's own `env` may say otherwise."""
 _MOST_OF_LINUX: Final = 6 * 1024 * 1024
 """Three quarters of the default stack: more is handed over under no stack limit."""
 _LONGEST_STRING: Final = 128 * 1024
@@ -26,6 +29,7 @@ def environment(work: Assignment, inherited: Mapping[str, str]) -> dict[str, str
     """Return what is allowed of `inherited`, the job's own variables, and those that describe the run."""
     chosen = {name: value for name, value in inherited.items() if name in PASSED or name.startswith("LC_")}
     chosen.setdefault("PATH", os.defpath)
+    chosen.update(UNBUFFERED)
     chosen.update(work.env)
     chosen.update(identity(work))
     return _with_fitting(chosen, _of_params(work.all_params), room=most_bytes() // 2)
@@ -76,19 +80,23 @@ def _with_fitting(chosen: dict[str, str], more: Iterable[tuple[str, str]], *, ro
 
 
 def for_trusted_code(given: Mapping[str, str], present: Mapping[str, str]) -> dict[str, str]:
-    """Return the job's own variables for a process that runs code of the project, whose variables are `present`.
+    """Return the variables to add to a process that runs code of the project, whose variables are `present`.
+
+    They are the job's own, and what makes programs that the code starts write their output at once.
 
     The author of a job does not choose how that code works. Raises InvalidInput for a variable that would change it.
     """
     for name, value in given.items():
         if steers_programs(name):
             raise InvalidInput(refusal(name))
-        if present.get(name, value) != value and not _is_about_language(name):
+        if name in UNBUFFERED or _is_about_language(name):
+            continue
+        if present.get(name, value) != value:
             raise InvalidInput(
                 f"the job's env would replace {name!r}, which the worker's environment sets; use "
                 "another name, or give the callable or task a parameter"
             )
-    return dict(given)
+    return {**UNBUFFERED, **given}
 
 
 def refusal(name: str) -> str:

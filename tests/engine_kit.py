@@ -41,6 +41,9 @@ class ScriptedWatch:
     unavailable: bool = False
     nudge: bool = False
     on_flush: Callable[[bytes], None] | None = None
+    give_up_after: float = float("inf")
+    """Seconds after which the run is cancelled, so that a test whose condition never comes ends."""
+    made_at: float = field(default_factory=lease_clock)
     beats: int = 0
     flushed: bytes = b""
 
@@ -48,6 +51,8 @@ class ScriptedWatch:
         self.beats += 1
         if self.unavailable:
             raise Unavailable("the database cannot be reached")
+        if lease_clock() - self.made_at > self.give_up_after:
+            return Pulse(deadline=lease_clock() + self.lease_seconds, cancel_requested=True)
         return Pulse(deadline=lease_clock() + self.lease_seconds, **self.answer)
 
     def nudged(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Final
 
 _STEERING: Final = re.compile(
     # The loader, the C library, the interpreter and its peers
-    r"(LD|GCONV|MALLOC|GLIBC|PYTHON|PERL|RUBY|NODE|NPM|JAVA|JDK|BASH|DYLD|NSS)_?\w*"
+    r"(LD|GCONV|MALLOC|GLIBC|PYTHON(?!UNBUFFERED\Z)|PERL|RUBY|NODE|NPM|JAVA|JDK|BASH|DYLD|NSS)_?\w*"
     # PostgreSQL's client, Django, Celery, and the clients of other services
     r"|(PG|DJANGO_|CELERY_|C_|AWS_|BOTO|AZURE_|GOOGLE_|CLOUDSDK_|GIT_|SSH_|KRB5|MYSQL_|REDIS_)\w*"
     # TLS, proxies and the names of hosts

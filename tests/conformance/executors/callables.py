@@ -38,6 +38,10 @@ def tidy_up_when_asked_to_end() -> None:
         raise
 
 
+def run_command(command: str) -> None:
+    subprocess.run(command, shell=True, check=True)
+
+
 def leave_behind(marker: str) -> None:
     subprocess.Popen(["sleep", marker], start_new_session=True)
 

@@ -12,7 +12,16 @@ from jobsched.environment import for_trusted_code
 @pytest.mark.parametrize(
     "name",
     [
-        *("LD_PRELOAD", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONSTARTUP", "BASH_ENV", "PERL5LIB", "NODE_OPTIONS"),
+        *(
+            "LD_PRELOAD",
+            "LD_LIBRARY_PATH",
+            "PYTHONPATH",
+            "PYTHONUNBUFFERED_X",
+            "PYTHONSTARTUP",
+            "BASH_ENV",
+            "PERL5LIB",
+            "NODE_OPTIONS",
+        ),
         *("PGHOSTADDR", "PGPASSFILE", "PGSERVICEFILE", "PGSSLMODE", "PGOPTIONS", "DJANGO_SETTINGS_MODULE"),
         *("CELERY_BROKER_URL", "AWS_ENDPOINT_URL", "BOTO_CONFIG", "GIT_SSH_COMMAND", "KRB5_CONFIG"),
         *("SSL_CERT_FILE", "OPENSSL_CONF", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
@@ -26,10 +35,13 @@ def test_a_variable_that_leads_programs_elsewhere_is_refused_to_trusted_code(nam
         for_trusted_code({name: "x"}, {})
 
 
-@pytest.mark.parametrize("name", ["MARKET", "REPORT_DAY", "PAGE", "LOG_LEVEL", "HOMEPAGE", "PATHS", "TZ", "LANG", "A"])
+@pytest.mark.parametrize(
+    "name",
+    ["MARKET", "REPORT_DAY", "PAGE", "LOG_LEVEL", "HOMEPAGE", "PATHS", "TZ", "LANG", "A", "PYTHONUNBUFFERED"],
+)
 def test_any_other_variable_is_given_to_trusted_code(name: str) -> None:
     assert not steers_programs(name)
-    assert for_trusted_code({name: "x"}, {"OTHER": "y"}) == {name: "x"}
+    assert for_trusted_code({name: "x"}, {"OTHER": "y"}) == {"PYTHONUNBUFFERED": "1", name: "x"}
 
 
 def test_a_variable_of_the_worker_is_not_replaced_except_for_language_and_time_zone() -> None:
