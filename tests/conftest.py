@@ -19,6 +19,7 @@ from jobsched.local.ports import free_port
 from jobsched.local.reach import public_temporary_folder
 from tests.environment import HAS_BROKER, HAS_DATABASE
 from tests.processes import Process
+from tests.unrun import needs
 
 UNIT_TESTS = Path(__file__).parent / "unit"
 CONTAINER_TESTS = Path(__file__).parent / "containers"
@@ -72,12 +73,9 @@ def tmp_path_factory(tmp_path_factory: pytest.TempPathFactory) -> pytest.TempPat
 
 @pytest.fixture(scope="session")
 def broker_url() -> str:
-    """The address of a real RabbitMQ. Without one the test fails, or is skipped with JOBSCHED_ACCEPT_SKIPS=1."""
+    """The address of a real RabbitMQ."""
     if not HAS_BROKER:
-        reason = "RabbitMQ is not installed; `apt-get install rabbitmq-server` enables this test"
-        if os.environ.get("JOBSCHED_ACCEPT_SKIPS") == "1":
-            pytest.skip(reason)
-        pytest.fail(f"{reason}, or JOBSCHED_ACCEPT_SKIPS=1 skips it")
+        needs("rabbitmq-server", "`apt-get install rabbitmq-server` provides it")
     return os.environ["JOBSCHED_BROKER_URL"]
 
 

@@ -6,9 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
-
-import pytest
+from typing import Any, TypeVar
 
 from jobsched.local.servers import Server
 from jobsched.local.service import Service
@@ -26,14 +24,6 @@ def wait_for(condition: Callable[[], Found], *, timeout: float = 30.0, what: str
         if time.monotonic() > deadline:
             raise AssertionError(f"{what or condition} did not come about within {timeout:g} s; last: {found!r}")
         time.sleep(0.05)
-
-
-def missing(package: str) -> NoReturn:
-    """Fail for want of a Debian package, or skip with JOBSCHED_ACCEPT_SKIPS=1."""
-    reason = f"{package} is not installed; `apt-get install {package}` enables this test"
-    if os.environ.get("JOBSCHED_ACCEPT_SKIPS") == "1":
-        pytest.skip(reason)
-    pytest.fail(f"{reason}, or JOBSCHED_ACCEPT_SKIPS=1 skips it")
 
 
 class Process(Server):

@@ -22,6 +22,7 @@ from jobs.store.claims import ClaimRequest, Settlement
 from jobs.store.session import Session
 from jobsched.domain.specs import JobSpec
 from jobsched.domain.states import State
+from tests.unrun import needs
 
 PASSWORD = "correct horse battery staple"
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\x1b[31mred\x1b[0m\n"
@@ -42,7 +43,7 @@ def chromium_path() -> str:
     """The distribution's Chromium."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
-        pytest.skip("No browser is installed; `apt-get install chromium` enables this test.")
+        needs("chromium", "`apt-get install chromium` provides it")
     return found
 
 

@@ -15,7 +15,8 @@ from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from jobs.models import Job, Project, Run, Schedule
-from tests.processes import Process, missing, wait_for
+from tests.processes import Process, wait_for
+from tests.unrun import needs
 
 JOBS = 200
 
@@ -90,7 +91,7 @@ def test_a_clock_that_is_an_hour_off_changes_nothing(
 ) -> None:
     library = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
     if library is None:
-        missing("faketime")
+        needs("faketime", "`apt-get install faketime` provides it")
     for shift in ("+3600", "-3600"):
         wrong = start_beat(env={"LD_PRELOAD": str(library), "FAKETIME": shift})
         for _ in range(3):  # not only what was due when it started

@@ -16,8 +16,9 @@ from jobsched.local.ports import free_port
 from jobsched.local.service import Service
 from jobsched.shim.users import service_user
 from tests.processes import Process, wait_for
+from tests.unrun import needs_root
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up root")
+pytestmark = needs_root("only root can give up root")
 
 
 def statuses(process: Process) -> Iterator[tuple[int, dict[str, str]]]:

@@ -6,14 +6,14 @@ import os
 from collections.abc import Callable
 
 import psutil
-import pytest
 
 from jobs.models import Run
 from jobsched.shim.users import job_uids, service_user
 from tests.acceptance.conftest import attempts, ended
 from tests.processes import Process, wait_for
+from tests.unrun import needs_root
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only a worker that root starts has a launcher")
+pytestmark = needs_root("only a worker that root starts has a launcher")
 
 
 def children(worker: Process) -> list[psutil.Process]:

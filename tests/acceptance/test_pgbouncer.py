@@ -18,7 +18,8 @@ from jobs.models import Run
 from jobsched.local.ports import free_port
 from jobsched.local.service import Service
 from jobsched.shim.users import service_user
-from tests.processes import Process, missing, wait_for
+from tests.processes import Process, wait_for
+from tests.unrun import needs
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def pooled_url(transactional_db: None, processes: ExitStack, tmp_path: Path) -> 
     """The test's database through a PgBouncer with three server connections."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
-        missing("pgbouncer")
+        needs("pgbouncer", "`apt-get install pgbouncer` provides it")
     url = urlsplit(os.environ["JOBSCHED_DATABASE_URL"])
     port, folder = free_port(), tmp_path / "pgbouncer"
     folder.mkdir()

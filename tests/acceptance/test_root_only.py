@@ -19,10 +19,11 @@ from jobsched.local.state import DataFolder
 from jobsched.shim.users import job_uids, service_user
 from tests.acceptance.commands import Command
 from tests.processes import wait_for
+from tests.unrun import needs_root
 
 pytestmark = [
     pytest.mark.timeout(400),
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root has folders that only root may enter"),
+    needs_root("only root has folders that only root may enter"),
 ]
 JOBS = """
 jobs:

@@ -20,6 +20,7 @@ from jobsched.shim.users import described, service_user
 from tests.acceptance import secret_search
 from tests.acceptance.conftest import ended, running
 from tests.processes import Process
+from tests.unrun import needs
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +45,7 @@ UNPROTECTED = "user, subreaper"
 @pytest.fixture(params=MODES)
 def name(request: pytest.FixtureRequest) -> str:
     if MODES[request.param].started_by_root and os.geteuid() != 0:
-        pytest.skip("only root can start a worker as root")
+        needs("root", "only root can start a worker as root")
     return str(request.param)
 
 

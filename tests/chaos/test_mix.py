@@ -14,7 +14,8 @@ import pytest
 from jobsched.local.rabbitmq import rabbitmq_program
 from tests.acceptance.commands import processes_of
 from tests.chaos.catalogue import experiments
-from tests.processes import missing, wait_for
+from tests.processes import wait_for
+from tests.unrun import needs
 
 SCALE = "0.01"
 
@@ -22,7 +23,7 @@ SCALE = "0.01"
 def chaos(*options: str) -> subprocess.CompletedProcess[str]:
     """Run the suite in a process of its own: it starts, breaks and ends servers of its own."""
     if rabbitmq_program() is None:
-        missing("rabbitmq-server")
+        needs("rabbitmq-server", "`apt-get install rabbitmq-server` provides it")
     done = subprocess.run(
         [sys.executable, "-m", "tests.chaos", "--scale", SCALE, *options],
         stdout=subprocess.PIPE,

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from django.core.files.base import ContentFile
 
-pytest.importorskip("storages", reason="the s3 extra is not installed; `make install` brings it")
+pytest.importorskip("storages", reason="needs django-storages: `make install` brings it")
 
 from config.bucket import BucketStorage
 

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.unrun import needs
+
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -170,7 +172,7 @@ def compose_command() -> list[str] | None:
 def compose_config(folder: Path, **secrets: str) -> subprocess.CompletedProcess[str]:
     command = compose_command()
     if command is None:
-        pytest.skip("docker compose is not installed; `apt-get install docker-compose` provides it")
+        needs("docker-compose", "`apt-get install docker-compose` provides it")
     shutil.copy(ROOT / "docker-compose.yml", folder)
     environ = {name: value for name, value in os.environ.items() if not name.startswith("JOBSCHED_")}
     return subprocess.run(

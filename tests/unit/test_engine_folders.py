@@ -13,8 +13,9 @@ import pytest
 from jobsched.engine import folders
 from jobsched.shim.users import User
 from tests.forks import in_child
+from tests.unrun import needs_root
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
+pytestmark = needs_root("only root can give folders away")
 
 SERVICE = User(60702, 60702)
 RUN = User(60740, 60740)

@@ -14,8 +14,9 @@ from jobsched.domain.errors import Unavailable
 from jobsched.local import reach
 from jobsched.shim.users import User
 from tests.forks import as_user, in_child
+from tests.unrun import needs_root
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may make mount namespaces and change users")
+pytestmark = needs_root("only root may make mount namespaces and change users")
 STRANGER = 60_900
 
 

@@ -16,8 +16,9 @@ from jobsched.domain.errors import Conflict, InvalidInput
 from jobsched.local.account import choose_user
 from jobsched.local.state import DataFolder, Secrets, StackInfo, find_stack
 from tests.forks import as_user
+from tests.unrun import needs_root
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can have processes of other users")
+as_root = needs_root("only root can have processes of other users")
 STACK = StackInfo(url="http://127.0.0.1:8000", token="t", pid=1, broker="rabbitmq")
 
 
@@ -64,7 +65,7 @@ def test_everything_in_the_folder_is_for_its_owner_only(folder: DataFolder) -> N
     assert mode(folder.root) == (0o711 if os.geteuid() == 0 else 0o700)
 
 
-@needs_root
+@as_root
 def test_a_run_reads_and_writes_nothing_but_workspaces(folder: DataFolder) -> None:
     folder.secrets()
     with folder.claimed():
@@ -85,7 +86,7 @@ def test_a_run_reads_and_writes_nothing_but_workspaces(folder: DataFolder) -> No
     as_user(60_900, check)
 
 
-@needs_root
+@as_root
 def test_a_folder_of_an_earlier_version_is_given_to_its_users(
     folder: DataFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +107,7 @@ def test_a_folder_of_an_earlier_version_is_given_to_its_users(
     as_user(60_901, check)
 
 
-@needs_root
+@as_root
 def test_in_a_users_own_checkout_the_folder_is_that_users(
     folder: DataFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -133,7 +134,7 @@ def test_in_a_users_own_checkout_the_folder_is_that_users(
         as_user(60_902, check)
 
 
-@needs_root
+@as_root
 def test_the_user_that_was_named_is_taken_before_the_owner_of_the_checkout(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from jobsched.domain.errors import InvalidInput
 from jobsched.secretfiles import resolved, secret
+from tests.unrun import needs_root
 
 ROOT = Path(__file__).resolve().parents[2]
 URL = "postgres://jobsched:hush-hush@db.example.com/jobsched"
@@ -67,7 +68,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         secret("A_KEY", {"A_KEY_FILE": "a\0b"})
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file and then read it as another user")
+@needs_root("only root can make a file and then read it as another user")
 def test_a_file_that_another_user_owns_is_refused() -> None:
     with TemporaryDirectory(dir="/tmp") as folder:
         Path(folder).chmod(0o755)

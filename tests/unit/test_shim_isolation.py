@@ -20,6 +20,7 @@ from jobsched.shim import libc
 from jobsched.shim.isolation import Isolation, candidates
 from jobsched.shim.lease import lease_clock
 from tests.engine_kit import LEASE_SECONDS, ScriptedWatch, alive, call, marker, shell
+from tests.unrun import needs
 
 NOBODY = 60700
 """A user that has no process: servers of other tests may run as the account `nobody`."""
@@ -66,7 +67,7 @@ def _perform_as_nobody(work: Assignment, folder: Path, isolation: str, answer: A
 
 def perform_as_nobody(work: Assignment, folder: Path, isolation: str) -> tuple[Report, Isolation]:
     if os.geteuid() != 0:
-        pytest.skip("only root can become somebody without rights")
+        needs("root", "only root can become somebody without rights")
     fork = multiprocessing.get_context("fork")
     ours, theirs = fork.Pipe()
     process = fork.Process(target=_perform_as_nobody, args=(work, folder, isolation, theirs))

@@ -28,8 +28,9 @@ from jobsched.shim.lease import lease_clock
 from jobsched.shim.users import User
 from tests.engine_kit import LEASE_SECONDS, ScriptedWatch, alive, marker, shell
 from tests.processes import wait_for
+from tests.unrun import needs_root
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+pytestmark = needs_root("only root can become another user")
 
 SERVICE = User(60701, 60701)
 UIDS = range(60710, 60720)

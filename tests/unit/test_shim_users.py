@@ -19,9 +19,10 @@ from jobsched.shim import capabilities, users
 from jobsched.shim.capabilities import Capability
 from jobsched.shim.users import JOB_UIDS, User
 from tests.forks import in_child
+from tests.unrun import needs_root
 
 NOBODY = pwd.getpwnam("nobody")
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+as_root = needs_root("only root can become another user")
 
 
 def status() -> dict[str, str]:
@@ -29,7 +30,7 @@ def status() -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-@needs_root
+@as_root
 @pytest.mark.parametrize(
     ("text", "user"),
     [("61000:61001", User(61000, 61001)), ("nobody", User(NOBODY.pw_uid, NOBODY.pw_gid))],
@@ -38,20 +39,20 @@ def test_the_service_user_is_named_by_account_or_number(text: str, user: User) -
     assert users.service_user({"JOBSCHED_USER": text}) == user
 
 
-@needs_root
+@as_root
 def test_the_service_user_is_never_root_by_default() -> None:
     found = users.service_user({})
     assert found is not None and found.uid != 0 and found.gid != 0
 
 
-@needs_root
+@as_root
 @pytest.mark.parametrize("text", ["root", "0:0", "0:5", "5:0", "no-such-account", "5", "5:x", "-1:5", "5:5:5"])
 def test_a_service_user_that_is_root_or_does_not_exist_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="JOBSCHED_USER"):
         users.service_user({"JOBSCHED_USER": text})
 
 
-@needs_root
+@as_root
 @pytest.mark.parametrize(
     ("text", "uids"),
     [("", JOB_UIDS), ("off", range(0)), ("7000-7003", range(7000, 7004)), ("7000-7000", range(7000, 7001))],
@@ -60,20 +61,20 @@ def test_the_users_of_runs_are_a_range_or_off(text: str, uids: range) -> None:
     assert users.job_uids({"JOBSCHED_JOB_UIDS": text}) == uids
 
 
-@needs_root
+@as_root
 @pytest.mark.parametrize("text", ["0-5", "9-3", "x", "5", "on", "1-99999999999", "1-4294967295", "-5-9"])
 def test_a_range_that_makes_no_sense_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="JOBSCHED_JOB_UIDS"):
         users.job_uids({"JOBSCHED_JOB_UIDS": text})
 
 
-@needs_root
+@as_root
 def test_runs_do_not_get_the_service_user() -> None:
     with pytest.raises(InvalidInput, match="contains 7001"):
         users.job_uids({"JOBSCHED_USER": "7001:7001", "JOBSCHED_JOB_UIDS": "7000-7005"})
 
 
-@needs_root
+@as_root
 def test_a_dropped_process_has_no_right_and_no_way_to_one() -> None:
     def check() -> None:
         os.environ.update(HOME="/root", USER="root", LOGNAME="root")
@@ -94,7 +95,7 @@ def test_a_dropped_process_has_no_right_and_no_way_to_one() -> None:
     in_child(check)
 
 
-@needs_root
+@as_root
 def test_a_process_that_was_dropped_cannot_change_users_any_more() -> None:
     def check() -> None:
         users.drop_to(User(61300, 61301))
@@ -105,7 +106,7 @@ def test_a_process_that_was_dropped_cannot_change_users_any_more() -> None:
     in_child(check)
 
 
-@needs_root
+@as_root
 def test_a_user_namespace_with_root_alone_has_no_other_user() -> None:
     def check() -> None:
         from jobsched.shim import libc
@@ -123,7 +124,7 @@ def test_a_user_namespace_with_root_alone_has_no_other_user() -> None:
     in_child(check)
 
 
-@needs_root
+@as_root
 def test_acting_as_another_user_counts_for_files_and_ends(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
@@ -147,7 +148,7 @@ def test_acting_as_another_user_counts_for_files_and_ends(tmp_path: Path) -> Non
     in_child(check)
 
 
-@needs_root
+@as_root
 def test_the_user_acted_as_cannot_signal_the_process() -> None:
     def check() -> None:
         os.setgroups([])
@@ -167,7 +168,7 @@ def test_the_user_acted_as_cannot_signal_the_process() -> None:
     in_child(check)
 
 
-@needs_root
+@as_root
 def test_a_process_that_drops_still_ends_with_its_parent() -> None:
     script = (
         "import os, signal, sys, time\n"

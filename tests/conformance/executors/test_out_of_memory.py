@@ -17,6 +17,7 @@ import pytest
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
 from jobsched.engine.memory import MemoryKills
 from tests.engine_kit import assignment, call, shell
+from tests.unrun import needs
 
 LIMIT_BYTES = 192 * 1024 * 1024
 HOG = "exec tail /dev/zero"
@@ -48,7 +49,7 @@ def group() -> Iterator[Path]:
     version_1 = file is not None and file.name == "memory.oom_control"
     version_2 = file is not None and file.name == "memory.events"
     if file is None or os.geteuid() != 0 or not (version_1 or version_2):
-        pytest.skip("a memory control group cannot be made here: this needs root and a writable cgroup file system")
+        needs("memory-cgroup", "root, and a cgroup file system that can be written to")
     made = file.parent / f"jobsched-test-{os.getpid()}"
     try:
         made.mkdir()
@@ -56,7 +57,7 @@ def group() -> Iterator[Path]:
     except OSError as error:
         if made.exists():
             made.rmdir()
-        pytest.skip(f"a memory control group cannot be made here: {error}")
+        needs("memory-cgroup", f"it cannot be made here ({error})")
     try:
         swap = made / ("memory.memsw.limit_in_bytes" if version_1 else "memory.swap.max")
         if swap.exists():
