@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from types import FrameType
 from typing import Any, ClassVar
 
-from billiard.einfo import ExceptionInfo
 from celery import Task, current_app
 from celery.app.trace import build_tracer
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
@@ -23,7 +22,7 @@ from jobs.conf import WORK_TASK
 from jobsched.callables import accepted
 from jobsched.domain.errors import InvalidInput, TimeLimitExceeded
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
-from jobsched.failures import failure
+from jobsched.failures import failure, text_of
 
 
 def find_task(name: str) -> Task[Any, Any]:
@@ -111,15 +110,15 @@ class CeleryExecutor:
         params = accepted(task.run, work)
         context.start_work()
         traced = tracer(task_id, work.spec.get("args", []), params, request)
-        return self._outcome(traced.retval, failed=traced.info is not None, own=work.spec.get("own_retries", False))
+        # What the task raised itself: Celery's copy may have another class, one that can be pickled.
+        value = traced.retval if traced.info is None else traced.info.retval
+        return self._outcome(value, failed=traced.info is not None, own=work.spec.get("own_retries", False))
 
     def _outcome(self, value: Any, *, failed: bool, own: bool) -> Outcome:
-        if isinstance(value, ExceptionInfo):  # Celery has logged its traceback, which so is in the output
-            value = getattr(value.exception, "exc", value.exception)
         if isinstance(value, Retry):
             return replace(failure(value.exc or value), no_retry=False, retry_after_seconds=_seconds(value.when))
         if isinstance(value, Reject | Ignore) and not failed:
-            return Outcome(verdict=Verdict.SUCCEEDED, reason=f"the task asked to be left alone: {value}")
+            return Outcome(verdict=Verdict.SUCCEEDED, reason=f"the task asked to be left alone: {text_of(value)}")
         if not failed:
             return _succeeded(value)
         return failure(value, no_retry=own)

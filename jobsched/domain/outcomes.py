@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
+
+from jobsched.domain.texts import NAME_LIMIT, cut
 
 
 class Verdict(StrEnum):
@@ -78,6 +80,15 @@ class Outcome:
     """One sentence for a person about something that does not decide the verdict."""
     no_retry: bool = False
     retry_after_seconds: float | None = None
+
+    def with_texts_cut(self) -> Self:
+        """Return the outcome with each text cut to its limit. All else stays: texts decide nothing."""
+        return replace(
+            self,
+            reason=cut(self.reason),
+            error=None if self.error is None else cut(self.error, NAME_LIMIT),
+            warning=cut(self.warning),
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}

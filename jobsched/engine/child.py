@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -15,6 +14,7 @@ from jobsched.domain.outcomes import Assignment, Outcome, Verdict
 from jobsched.engine import finishing, reasons
 from jobsched.environment import for_trusted_code, identity
 from jobsched.executor import Context
+from jobsched.failures import failure, print_failure, text_of
 from jobsched.hidden_settings import HiddenSettings, forget
 from jobsched.shim.control import Control
 from jobsched.shim.lease import Lease, LeaseEnded
@@ -63,11 +63,10 @@ def perform(
     except InvalidInput as error:
         return Outcome(verdict=Verdict.FAILED, reason=str(error), error="InvalidInput", no_retry=True)
     except tuple(type(error) for error in _RAISED.values()) as error:
-        return Outcome(verdict=Verdict.FAILED, reason=str(error), error=type(error).__name__)
+        return Outcome(verdict=Verdict.FAILED, reason=text_of(error), error=type(error).__name__)
     except BaseException as error:
-        traceback.print_exc()
-        reason = f"{type(error).__name__}: {error}"
-        return Outcome(verdict=Verdict.FAILED, reason=reason, error=type(error).__name__)
+        print_failure(error, error.__traceback__)
+        return failure(error)
     finally:
         context.judged = True
 

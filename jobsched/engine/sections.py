@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from jobsched.domain.outcomes import Section, Verdict
+from jobsched.domain.texts import NAME_LIMIT, cut
 from jobsched.engine.clip import KIB, Clip, as_text
 
 _KEPT: Final = 64 * KIB
@@ -27,12 +28,12 @@ class Sections:
         self._opened_at = 0.0
 
     def plan(self, names: list[str]) -> None:
-        self._planned = [str(name) for name in names[:_MOST]]
+        self._planned = [cut(str(name), NAME_LIMIT) for name in names[:_MOST]]
 
     def begin(self, name: str) -> None:
         self.close(Verdict.FAILED)
         if len(self._finished) < _MOST:
-            self._open, self._clip, self._opened_at = name, Clip(head=_KEPT, tail=_KEPT), self._clock()
+            self._open, self._clip, self._opened_at = cut(name, NAME_LIMIT), Clip(head=_KEPT, tail=_KEPT), self._clock()
 
     def add(self, chunk: bytes) -> None:
         if self._open is not None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-import traceback
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
@@ -12,7 +10,7 @@ from jobsched.callables import accepted, resolve
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
 from jobsched.executor import Context, required
-from jobsched.failures import failure
+from jobsched.failures import failure, print_failure, print_line, text_of
 from jobsched.shim.control import beyond_limits, unstorable
 
 _PLAIN: Final = (type(None), bool, int)
@@ -75,7 +73,7 @@ def invoke(function: Callable[..., Any], params: dict[str, Any]) -> Outcome:
 def _failed(error: BaseException) -> Outcome:
     # The first frame is this module's, which tells the reader nothing.
     shown = error.__traceback__.tb_next if error.__traceback__ else None
-    traceback.print_exception(type(error), error, shown)
+    print_failure(error, shown)
     return failure(error)
 
 
@@ -85,5 +83,5 @@ def _exited(error: SystemExit) -> Outcome:
     # A process keeps eight bits of it; what they make of a failure is never a success.
     code = error.code & 0xFF or 0xFF if isinstance(error.code, int) else 1
     if not isinstance(error.code, int):
-        sys.stderr.write(f"{error.code}\n")
+        print_line(text_of(error.code))
     return Outcome(verdict=Verdict.FAILED, reason=f"exit code {code}", exit_code=code, error="SystemExit")

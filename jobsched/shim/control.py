@@ -41,7 +41,8 @@ class Control:
             pass
 
     def tell(self, outcome: Outcome) -> None:
-        """Send the outcome. A result that is no JSON, or too large, makes it a failure that says so."""
+        """Send the outcome, its texts cut. A result that is no JSON, or too large, makes it a failure that says so."""
+        outcome = outcome.with_texts_cut()
         try:
             line = json.dumps({"outcome": outcome.to_json()}, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:

@@ -32,6 +32,7 @@ _ENDS = {
 
 def settle(claim: Claim, content: Content, outcome: Outcome, *, now: datetime, unit: float) -> Settlement:
     """Decide where the run goes: its end, another attempt after a backoff, or back to its queue."""
+    outcome = outcome.with_texts_cut()
     after, reason, again_in = _ENDS[outcome.verdict], outcome.reason, None
     if outcome.verdict in (Verdict.FAILED, Verdict.TIMED_OUT, Verdict.LOST):
         decision = decide(
