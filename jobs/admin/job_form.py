@@ -58,7 +58,9 @@ class JobForm(ScheduleForm):
     name = forms.CharField(max_length=100, widget=forms.TextInput({"size": 40}))
     description = forms.CharField(required=False, widget=forms.Textarea({"rows": 2}))
     paused = forms.BooleanField(
-        required=False, help_text="Its schedule makes skipped runs; people can still request it."
+        required=False,
+        help_text="Its schedule does not fire; when it goes on, its catch-up rule decides about what was missed. "
+        "People can still request it.",
     )
 
     kind = forms.ChoiceField(label="Kind", choices=list(KINDS.items()), widget=forms.RadioSelect, initial="shell")

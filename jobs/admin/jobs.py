@@ -274,7 +274,7 @@ class JobAdmin(FireViews):
 
     def _switch_all(self, request: HttpRequest, chosen: Iterable[Job], *, pause: bool) -> None:
         verb, done, effect = (
-            (control.pause, "paused", "due instants become skipped runs")
+            (control.pause, "paused", "the schedule does not fire until it is resumed")
             if pause
             else (control.resume, "resumed", "the schedule fires again")
         )

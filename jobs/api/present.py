@@ -56,6 +56,7 @@ def preview(shown: Preview) -> dict[str, Any]:
         "fires": [_moment(fire) for fire in shown.fires],
         "skipped": [{"at": _moment(skipped.at), "reason": skipped.reason} for skipped in shown.skipped],
         "warnings": [{"at": _moment(warned.at), "sentence": warned.sentence} for warned in shown.warnings],
+        "held": shown.held or None,
     }
 
 

@@ -98,6 +98,8 @@ class Preview:
     """Instants before the last of `fires` that lie in excluded days or windows."""
     warnings: list[Warned] = field(default_factory=list)
     """Instants within the next two years that a clock change will move."""
+    held: str = ""
+    """Why none of `fires` will lead to a run for now: "paused", "switched off", or empty when they will."""
 
 
 def apply(text: str | bytes, *, filename: str, actor: str) -> list[Applied]:
@@ -356,7 +358,8 @@ def preview(spec: JobSpec, *, count: int = 5) -> Preview:
     )
     words = f"{wanted.words()}, once only" if spec.run_once and not isinstance(wanted, Once) else wanted.words()
     once = spec.run_once or isinstance(wanted, Once)
-    found = _previewed(rule, words, after=now, count=1 if once else count, once=once)
+    held = "paused" if spec.paused else ""
+    found = _previewed(rule, words, after=now, count=1 if once else count, once=once, held=held)
     try:
         _refuse_never_due(rule, now=now)
     except InvalidInput as error:
@@ -371,19 +374,20 @@ def preview_of(job: Job, *, count: int = 5) -> Preview:
         return Preview(words=only_on_request(last_deletion(job)))
     task = schedule.periodic_task
     if not task.enabled:
-        return Preview(words=in_words(schedule))
+        return Preview(words=in_words(schedule), held=schedule.held)
     return _previewed(
         rule_of(task, schedule),
         in_words(schedule),
         after=max(schedule.cursor, datetime.now(UTC)),
         count=1 if task.one_off else count,
         once=task.one_off,
+        held=schedule.held,
         offset=jitter(schedule.pk, schedule.jitter),
     )
 
 
 def _previewed(
-    rule: Rule, words: str, *, after: datetime, count: int, once: bool, offset: timedelta = timedelta(0)
+    rule: Rule, words: str, *, after: datetime, count: int, once: bool, held: str, offset: timedelta = timedelta(0)
 ) -> Preview:
     exclusions = excluded(rule)
     fires: list[datetime] = []
@@ -401,7 +405,7 @@ def _previewed(
     warnings = [
         Warned(at=m.at, sentence=m.sentence) for m in moved_by_clock_changes(timetable(rule), after=after, until=end)
     ]
-    return Preview(words=words, fires=fires, skipped=skipped, warnings=warnings)
+    return Preview(words=words, fires=fires, skipped=skipped, warnings=warnings, held=held)
 
 
 def manifest(job: Job) -> dict[str, Any]:

@@ -21,6 +21,8 @@ def print_schedule(shown: dict[str, Any], *, name: str = "", zone: str = "UTC") 
 
 
 def _lines(shown: dict[str, Any], zone: str) -> Iterator[str]:
+    if shown["held"]:
+        yield f"  {shown['held']}: nothing fires until `jobsched resume`"
     instants = [(fire, "") for fire in shown["fires"]]
     instants += [(skipped["at"], f"  skipped, {skipped['reason']}") for skipped in shown["skipped"]]
     for at, remark in sorted(instants, key=lambda instant: datetime.fromisoformat(instant[0])):

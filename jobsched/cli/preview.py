@@ -17,11 +17,11 @@ MOST_LOOKED_AT: Final = 10_000
 
 
 def preview(spec: JobSpec, *, now: datetime, count: int) -> dict[str, Any]:
-    """Return the schedule in words, its next instants, those of them that are skipped, and warnings."""
+    """Return the schedule in words, its next instants, those of them that are skipped, warnings, and what holds it."""
     now = now.replace(microsecond=0)  # schedules count whole seconds, and so do their previews
     timetable = _timetable(spec, now)
     if timetable is None:
-        return {"words": "only on request", "fires": [], "skipped": [], "warnings": []}
+        return {"words": "only on request", "fires": [], "skipped": [], "warnings": [], "held": None}
     once = spec.run_once or isinstance(timetable, Once)
     fires, skipped = _next(spec, timetable, now, 1 if once else count)
     warn_until = fires[-1] if once and fires else now + WARN_AHEAD
@@ -31,6 +31,7 @@ def preview(spec: JobSpec, *, now: datetime, count: int) -> dict[str, Any]:
         "fires": [_text(fire) for fire in fires],
         "skipped": [{"at": _text(at), "reason": reason} for at, reason in skipped],
         "warnings": [{"at": _text(warned.at), "sentence": warned.sentence} for warned in warnings],
+        "held": "paused" if spec.paused else None,
     }
 
 

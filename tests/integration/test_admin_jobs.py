@@ -15,6 +15,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils.html import escape
+from django_celery_beat.models import PeriodicTask
 
 from jobs.admin.job_form import JobForm, initial_of
 from jobs.admin.schedule_form import ScheduleForm
@@ -431,6 +432,19 @@ def test_the_saved_form_shows_its_preview(admin_client: Client, default_project:
     page = admin_client.get(f"{LIST}{_make(schedule='90s').pk}/change/").content.decode()
     assert "Every 90 seconds." in page
     assert page.count("<li>") >= 5
+    assert HELD not in page
+
+
+HELD = "Held: nothing fires until the schedule is resumed."
+
+
+def test_the_saved_form_says_that_its_schedule_is_held(admin_client: Client, default_project: Project) -> None:
+    page = f"{LIST}{_make(schedule='90s', paused=True).pk}/change/"
+    assert HELD in admin_client.get(page).content.decode()
+    Job.objects.update(paused=False)
+    assert HELD not in admin_client.get(page).content.decode()
+    PeriodicTask.objects.update(enabled=False)
+    assert HELD in admin_client.get(page).content.decode()
 
 
 def test_the_list_shows_schedule_and_last_run_without_asking_per_job(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 from rest_framework.test import APIClient
 
 from jobs.models import Backfill, Job, Run, Schedule
@@ -59,8 +60,24 @@ class TestNext:
 
     def test_of_a_job_without_a_schedule_is_nothing(self, api: APIClient) -> None:
         shown = api.get("/api/v1/jobs/Noop/next").json()
-        assert shown == {"words": "only on request", "fires": [], "skipped": [], "warnings": []}
+        assert shown == {"words": "only on request", "fires": [], "skipped": [], "warnings": [], "held": None}
         assert api.get("/api/v1/jobs/Noop/next?count=101").status_code == 400
+
+    @pytest.mark.parametrize(
+        ("hold", "held"),
+        [
+            (lambda api: post(api, "jobs/Nightly/pause"), "paused"),
+            (lambda api: PeriodicTask.objects.update(enabled=False), "switched off"),
+        ],
+        ids=["paused", "switched off"],
+    )
+    def test_of_a_schedule_that_does_not_fire_says_why(self, api: APIClient, hold: Any, held: str) -> None:
+        post(api, "jobs/", {"name": "Nightly", "schedule": "0 2 * * *", "run": "true"})
+        assert api.get("/api/v1/jobs/Nightly/next").json()["held"] is None
+        hold(api)
+        assert api.get("/api/v1/jobs/Nightly/next").json()["held"] == held
+        post(api, "jobs/Nightly/resume")
+        assert api.get("/api/v1/jobs/Nightly/next").json()["held"] is None
 
     def test_tells_what_will_be_skipped_and_why(self, api: APIClient) -> None:
         tomorrow = timezone.now() + timedelta(days=1)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from jobsched.cli.fires import print_schedule
 from jobsched.cli.preview import preview
 from jobsched.domain.manifest import parse_job
 
@@ -15,6 +16,16 @@ NOW = datetime(2026, 11, 21, 12, 0, 0, 734_512, tzinfo=UTC)
 
 def shown(count: int = 3, **keys: Any) -> dict[str, Any]:
     return preview(parse_job({"name": "A", "run": "x", **keys}), now=NOW, count=count)
+
+
+@pytest.mark.parametrize(("keys", "held"), [({"paused": True}, "paused"), ({"paused": False}, None), ({}, None)])
+def test_a_paused_job_is_shown_as_held(
+    keys: dict[str, Any], held: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = shown(schedule="0 2 * * *", **keys)
+    assert (found["held"], len(found["fires"])) == (held, 3)
+    print_schedule(found)
+    assert ("paused: nothing fires until `jobsched resume`" in capsys.readouterr().out) == (held is not None)
 
 
 @pytest.mark.parametrize(
