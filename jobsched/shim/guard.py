@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from jobsched.domain.errors import Unavailable
@@ -63,6 +64,8 @@ class JobUsers:
 
     service: User
     uids: range
+    locks: Path
+    """The folder for locks of these users that all workers with the same workspaces share."""
 
 
 def guard(order: Order, work: Work, users: JobUsers | None) -> None:
@@ -90,11 +93,11 @@ class Guard:
     def __init__(self, order: Order, work: Work, users: JobUsers | None) -> None:
         self._order = order
         self._work = work
-        self._lock = -1
+        self._locks: tuple[int, ...] = ()
         self._users: SlotUsers | None = None
         if users is not None:
-            taken = job_users.take(users.uids)
-            self._lock = taken.lock
+            taken = job_users.take(users.uids, shared=users.locks, service=users.service)
+            self._locks = taken.locks
             self._users = SlotUsers(service=users.service, job=taken.user)
         self._alarm = Alarm()
         self._in_namespace = order.isolation is not Isolation.SUBREAPER
@@ -118,7 +121,7 @@ class Guard:
         messages.send(self._order.sock, self._hello(shim, os.read(seen, 2)))
         ended = os.pidfd_open(shim)
         self._order.sock.close()
-        neutralise({self._order.slot, self._order.release, self._alarm.descriptor, self._lock, here, ended})
+        neutralise({self._order.slot, self._order.release, self._alarm.descriptor, *self._locks, here, ended})
         capabilities.keep_only(*_NEEDED)
         killed = not self._ended_by_itself(ended)
         if killed:

@@ -1,4 +1,7 @@
-"""Take a job user that no other worker slot of this host has."""
+"""Take a job user that no other worker slot has: none of this host, and none that shares the folder of workspaces.
+
+Containers do not see each other's /run, and may share the folder of workspaces. So a user is locked in both places.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from jobsched.domain.errors import Unavailable
-from jobsched.shim.users import User
+from jobsched.shim.users import User, acting_as
 
 _LOCKS: Final = "jobsched-job-users"
 _LOCK_FOLDERS: Final = (Path("/run", _LOCKS), Path("/tmp", _LOCKS))  # noqa: S108 - what is another user's is not used
@@ -20,28 +23,46 @@ _LOCK_FOLDERS: Final = (Path("/run", _LOCKS), Path("/tmp", _LOCKS))  # noqa: S10
 
 @dataclass(frozen=True, slots=True)
 class TakenUser:
-    """A job user, and the descriptor of the lock that keeps others from taking it while it is open."""
+    """A job user, and the descriptors of the locks that keep others from taking it while they are open."""
 
     user: User
-    lock: int
+    locks: tuple[int, int]
 
 
-def take(uids: range) -> TakenUser:
-    """Take one of `uids` until this process ends. Raises `Unavailable` when all are taken.
+def take(uids: range, *, shared: Path, service: User) -> TakenUser:
+    """Take one of `uids` until this process ends.
 
-    The search begins at a random number: workers in containers do not see each other's locks, and so they rarely have
-    the same users on a volume that they share.
+    `shared` is a folder that all workers with the same workspaces have in common; it is made if need be, and belongs to
+    `service`, which may be the only one to enter it. Raises `Unavailable` when all users are taken, or when a folder
+    cannot hold their locks.
     """
     folder = _lock_folder()
     first = random.randrange(len(uids))  # noqa: S311 - no secret
     for number in range(len(uids)):
         uid = uids[(first + number) % len(uids)]
-        if not _is_account(uid) and (lock := _locked(folder / str(uid))) >= 0:
-            return TakenUser(User(uid, uid), lock)
+        if not _is_account(uid) and (locks := _locked_in_both(folder, shared, uid, service)):
+            return TakenUser(User(uid, uid), locks)
     raise Unavailable(
-        f"all {len(uids)} users for runs are taken by other worker slots of this host, or are accounts; name more in "
+        f"all {len(uids)} users for runs are taken by other worker slots, or are accounts; name more in "
         "JOBSCHED_JOB_UIDS"
     )
+
+
+def _locked_in_both(folder: Path, shared: Path, uid: int, service: User) -> tuple[int, int] | None:
+    here = _locked(folder / str(uid))
+    if here < 0:
+        return None
+    try:
+        with acting_as(service):  # root without CAP_DAC_OVERRIDE may not write there
+            shared.mkdir(mode=0o700, exist_ok=True)
+            there = _locked(shared / str(uid))
+    except OSError as error:
+        os.close(here)
+        raise Unavailable(f"{shared} cannot hold the locks of users for runs: {error.strerror}") from error
+    if there < 0:
+        os.close(here)
+        return None
+    return here, there
 
 
 def _locked(file: Path) -> int:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -93,7 +94,7 @@ def _be_worker(data: Path, in_container: bool, work: Callable[[Worker], Any], an
     os.setgroups([])
     folders.prepare(data, data / "workspaces", [data / "output"], SERVICE)
     launcher = launching.launcher(
-        JobUsers(service=SERVICE, uids=UIDS),
+        JobUsers(service=SERVICE, uids=UIDS, locks=data / "workspaces/job-users"),
         workspace_dir=data / "workspaces",
         after_fork=lambda: None,
         hidden=HiddenSettings(),
@@ -304,7 +305,7 @@ def _no_work(*_: object) -> Outcome:
 
 
 def test_the_launcher_goes_on_when_it_cannot_start_a_guard_for_a_slot_that_has_ended(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def refuse() -> int:
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
@@ -314,25 +315,60 @@ def test_the_launcher_goes_on_when_it_cannot_start_a_guard_for_a_slot_that_has_e
     descriptors = [theirs.detach(), os.open(os.devnull, os.O_RDONLY), os.open(os.devnull, os.O_RDONLY)]
     message = {"isolation": "subreaper", "folder": None, "covered": []}
     monkeypatch.setattr(os, "fork", refuse)
-    launcher_module._fork_guard(message, descriptors, _no_work, JobUsers(service=SERVICE, uids=UIDS))
+    launcher_module._fork_guard(message, descriptors, _no_work, JobUsers(service=SERVICE, uids=UIDS, locks=tmp_path))
     for number in descriptors:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(number)
 
 
-def test_users_for_runs_are_taken_once() -> None:
+@pytest.fixture
+def workspaces(tmp_path: Path) -> Path:
+    """A folder of workspaces as a worker that was root prepares it."""
+    folder = tmp_path / "workspaces"
+    folder.mkdir()
+    os.chown(folder, SERVICE.uid, SERVICE.gid)
+    folder.chmod(0o711)
+    return folder
+
+
+def release(taken: job_users.TakenUser) -> None:
+    for lock in taken.locks:
+        os.close(lock)
+
+
+@pytest.mark.parametrize(
+    "second", ["same host and workspaces", "same host, other workspaces", "other host, same workspaces"]
+)
+def test_users_for_runs_are_taken_once(
+    workspaces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: str
+) -> None:
+    """Containers have a /run and a /tmp of their own, as other hosts have."""
     uids = range(60730, 60732)
-    taken = [job_users.take(uids), job_users.take(uids)]
+    taken = [job_users.take(uids, shared=workspaces / "users", service=SERVICE)]
+    shared = workspaces / ("others" if "other workspaces" in second else "users")
+    if "other host" in second:
+        monkeypatch.setattr(job_users, "_LOCK_FOLDERS", (tmp_path / "run",))
     try:
+        taken.append(job_users.take(uids, shared=shared, service=SERVICE))
         assert {one.user.uid for one in taken} == set(uids)
         with pytest.raises(Unavailable, match="JOBSCHED_JOB_UIDS"):
-            job_users.take(uids)
+            job_users.take(uids, shared=shared, service=SERVICE)
     finally:
         for one in taken:
-            os.close(one.lock)
-    os.close(job_users.take(uids).lock)
+            release(one)
+    release(job_users.take(uids, shared=shared, service=SERVICE))
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o700
+    assert shared.stat().st_uid == SERVICE.uid
 
 
-def test_the_user_of_an_account_is_not_taken_for_runs() -> None:
+def test_the_user_of_an_account_is_not_taken_for_runs(workspaces: Path) -> None:
     with pytest.raises(Unavailable, match="are accounts"):
-        job_users.take(range(1, 3))  # daemon and bin
+        job_users.take(range(1, 3), shared=workspaces / "users", service=SERVICE)  # daemon and bin
+
+
+def test_workspaces_that_cannot_hold_the_locks_are_named(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    closed.chmod(0o700)
+    with pytest.raises(Unavailable, match=r"closed/users cannot hold the locks of users for runs: Permission denied"):
+        job_users.take(range(60730, 60732), shared=closed / "users", service=SERVICE)

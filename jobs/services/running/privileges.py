@@ -54,7 +54,8 @@ def give_up(*, prepare: Callable[[], None]) -> bool:
         _exit(f"The folders below {conf().data_dir} cannot be given to user {_name(service)}: {error}.")
     if uids and _may_reach(User(uids[0], uids[0]), conf().workspace_dir):
         open_files = folders.readable(User(uids[0], uids[0]), secret_files())
-        _start_launcher(JobUsers(service=service, uids=uids), prepare, (*open_entries, *map(str, open_files)))
+        job_users = JobUsers(service=service, uids=uids, locks=conf().workspace_dir / "job-users")
+        _start_launcher(job_users, prepare, (*open_entries, *map(str, open_files)))
     users.drop_to(service)
     logger.info("this worker was started as root and continues as user %s", _name(service))
     return True
