@@ -11,6 +11,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.signals import user_logged_in
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 
 from jobs.addresses import client_address
 from jobs.services import throttling
@@ -47,8 +48,13 @@ class TooManyFailuresMiddleware:
         """Show a page with one sentence."""
         if not isinstance(error, TooManyFailures):
             return None
-        context = {"sentence": str(error), "title": "Too many failed sign-ins"}
-        response = render(request, "admin/jobs/too_many_failures.html", context, status=429)
+        context = {
+            "title": "Too many failed sign-ins",
+            "sentence": str(error),
+            "back": reverse("admin:login"),
+            "back_to": "the sign-in",
+        }
+        response = render(request, "admin/jobs/refusal.html", context, status=429)
         response["Retry-After"] = str(error.seconds)
         return response
 

@@ -14,6 +14,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import DataError
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+from django.urls import reverse
 
 from jobsched.domain.storable import is_storable
 
@@ -57,7 +58,13 @@ class StorableRequestMiddleware:
 
 def _refusal(sentence: str) -> HttpResponse:
     # Without the request: a page that shows who is signed in reads the session, and so the cookies.
-    page = render_to_string("admin/jobs/refused_request.html", {"sentence": sentence, "title": "Bad request"})
+    context = {
+        "title": "Bad request",
+        "sentence": sentence,
+        "back": reverse("admin:index"),
+        "back_to": "the first page",
+    }
+    page = render_to_string("admin/jobs/refusal.html", context)
     return HttpResponse(page, status=400)
 
 

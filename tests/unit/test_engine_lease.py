@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,18 +18,6 @@ from jobsched.executor import Context
 from jobsched.shim.lease import Lease, LeaseEnded, lease_clock
 from tests.engine_kit import ScriptedWatch, assignment, call, shell
 from tests.processes import wait_for
-
-
-@pytest.fixture(params=["namespace", "subreaper"])
-def isolation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("JOBSCHED_ISOLATION", request.param)
-    return str(request.param)
-
-
-@pytest.fixture
-def slot(isolation: str, tmp_path: Path) -> Iterator[Slot]:
-    with Slot(workspace_dir=tmp_path / "workspaces") as made:
-        yield made
 
 
 def works(mark: Path) -> dict[str, Assignment]:

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from jobsched.domain.outcomes import Ended, Verdict
 from jobsched.engine import Slot
 from jobsched.shim.lease import lease_clock
 from tests.engine_kit import LEASE_SECONDS, ScriptedWatch, alive, marker, shell
 
 KILLED, TERMINATED = "signal 9 (SIGKILL)", "signal 15 (SIGTERM)"
-
-
-@pytest.fixture(params=["namespace", "subreaper"])
-def slot(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slot]:
-    monkeypatch.setenv("JOBSCHED_ISOLATION", request.param)
-    with Slot(workspace_dir=tmp_path / "workspaces") as made:
-        yield made
 
 
 def cancelled_once_it_printed(slot: Slot, command: str, **details: float) -> tuple[Verdict, tuple[Ended, ...], int]:

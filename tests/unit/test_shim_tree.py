@@ -20,18 +20,6 @@ from tests.processes import wait_for
 _fork = multiprocessing.get_context("fork")
 
 
-@pytest.fixture(params=["namespace", "subreaper"])
-def isolation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("JOBSCHED_ISOLATION", request.param)
-    return str(request.param)
-
-
-@pytest.fixture
-def slot(isolation: str, tmp_path: Path) -> Iterator[Slot]:
-    with Slot(workspace_dir=tmp_path) as made:
-        yield made
-
-
 def perform(slot: Slot, work: Assignment, **watching: Any) -> Report:
     return slot.perform(work, ScriptedWatch(**watching), deadline=lease_clock() + LEASE_SECONDS)
 
@@ -91,7 +79,7 @@ def slot_process(isolation: str, tmp_path: Path) -> Iterator[Callable[..., Any]]
 
     def start(work: Assignment, *, lease_seconds: float = LEASE_SECONDS) -> tuple[int, Any]:
         ours, theirs = _fork.Pipe()
-        process = _fork.Process(target=_in_a_slot, args=(work, tmp_path, lease_seconds, theirs))
+        process = _fork.Process(target=_in_a_slot, args=(work, tmp_path / "workspaces", lease_seconds, theirs))
         process.start()
         started.append(process)
         assert process.pid is not None
@@ -123,7 +111,7 @@ def test_the_next_slot_clears_up_after_a_killed_one(
     wait_for(lambda: alive(unique), what="the run starts")
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not alive(unique), what="the run dies")
-    stale = list(tmp_path.glob("slot-*"))
+    stale = list(tmp_path.glob("workspaces/slot-*"))
     perform(slot, shell("true"))
     wait_for(lambda: not any(folder.exists() for folder in stale), what="the folder goes")
     perform(slot, shell("touch here"))
