@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.apps import AppConfig
 from django.core.checks import Tags, register
+from django.db.models.signals import pre_migrate
 from django.utils.module_loading import autodiscover_modules
 
 from jobs.callable_modules import project_modules
@@ -32,3 +33,4 @@ class JobsConfig(AppConfig):
         register(checks.check_settings, "jobs")
         register(checks.check_output_storage, "jobs")
         register(checks.check_database, Tags.database)
+        pre_migrate.connect(checks.refuse_encoding, sender=self)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from jobs import messages
 from jobs.conf import conf
-from jobs.store import claims, limits, recovery
-from jobs.store.claims import Settlement
+from jobs.store import claims, limits, recording, recovery
+from jobs.store.claims import Settled, Settlement
 from jobs.store.recovery import Expired
-from jobs.store.session import django_connection, short_transaction
+from jobs.store.session import Refused, django_connection, in_savepoint, short_transaction
 from jobsched.domain.outcomes import Outcome, Verdict
 from jobsched.domain.states import State
 
@@ -58,18 +58,20 @@ def reap(*, unit: Callable[[], float] = random.random) -> int:
     with short_transaction():
         expired = recovery.lock_expired(django_connection, limit=REAP_BATCH)
         now = datetime.now(UTC)
-        settled = claims.settle_and_claim(
-            django_connection,
-            [lost(e, now=now, unit=unit()) if e.begun else handed_back(e) for e in expired],
-            None,
-            actor="beat",
-        )
+        settled = _settle([lost(e, now=now, unit=unit()) if e.begun else handed_back(e) for e in expired])
         if unknown := [e.claim.run_id for e in expired if not e.begun]:
             recovery.claim_alone(django_connection, unknown)
     messages.hint_on_commit(limits.admit(django_connection, settled.freed))
     for e in expired:
         logger.warning("lease expired run=%d attempt=%d worker=%s", e.claim.run_id, e.claim.attempt, e.worker)
     return len(expired)
+
+
+def _settle(settlements: list[Settlement]) -> Settled:
+    try:
+        return claims.settle_and_claim(in_savepoint, settlements, None, actor="beat")
+    except Refused:
+        return recording.settle_each(in_savepoint, settlements, actor="beat")
 
 
 def lost(expired: Expired, *, now: datetime, unit: float) -> Settlement:

@@ -40,6 +40,7 @@ _SETTINGS: Final = (
     "idle_in_transaction_session_timeout",
     "max_connections",
     "reserved_connections",
+    "server_encoding",
     "server_version",
     "server_version_num",
     "statement_timeout",

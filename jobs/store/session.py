@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol, cast
 
 import psycopg
-from django.db import NotSupportedError, connection, transaction
+from django.db import DatabaseError, NotSupportedError, connection, transaction
 from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Loader
 from psycopg.pq import Format
@@ -44,10 +44,21 @@ _ONLY_IF_ASKED = 2**31
 
 _AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
 """The last after a fail-over: what was the primary cannot be written to any more, another can."""
+_TOO_LARGE = (psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
+"""What psycopg calls operational errors and is said of the values."""
 
 
 class Refused(JobschedError):
-    """The database, or JSON, cannot hold the values of a statement. Nothing was done; trying again does not help."""
+    """The database, or JSON, refuses a statement, most often for its values. Nothing was done; to repeat it is of no
+    use."""
+
+
+def _refusal(error: Exception) -> Refused | None:
+    """Return what psycopg raised as Refused, or None when it says that the database is away."""
+    if isinstance(error, _AWAY) and not isinstance(error, _TOO_LARGE):
+        return None
+    message = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return Refused(f"the database refuses it: {message or error}")
 
 
 class Execute(Protocol):
@@ -70,6 +81,18 @@ def django_connection(sql: str, params: Mapping[str, Any]) -> list[Row]:
             raise
         connection.close()
         return _on_django(sql, params, prepare=False)
+
+
+def in_savepoint(sql: str, params: Mapping[str, Any]) -> list[Row]:
+    """Run a statement as `django_connection` does. Raises Refused instead of Django's errors that are not about the
+    connection; the transaction around it goes on."""
+    try:
+        with transaction.atomic():
+            return django_connection(sql, params)
+    except DatabaseError as error:
+        if isinstance(error.__cause__, psycopg.Error) and (refused := _refusal(error.__cause__)):
+            raise refused from error
+        raise
 
 
 def _on_django(sql: str, params: Mapping[str, Any], *, prepare: bool) -> list[Row]:
@@ -166,9 +189,9 @@ class Session:
             except psycopg.errors.FeatureNotSupported:  # a migration has changed what a prepared statement returns
                 self.close()
                 return self._run(sql, params)
-        except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex) as error:
-            raise Refused(f"the database refuses a value: {error.diag.message_primary or error}") from error
-        except _AWAY as error:
+        except (psycopg.Error, UnicodeError) as error:  # the latter where a session's encoding cannot hold a character
+            if refused := _refusal(error):
+                raise refused from error
             self.close()
             raise Unavailable(f"the database cannot be reached: {error}") from error
 

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from jobs.services.preflight.examination import examine
 from jobs.services.preflight.findings import Finding, Level, Report, first_line
-from jobs.services.preflight.postgres import durability
+from jobs.services.preflight.postgres import durability, encoding_problem
 
-__all__ = ["Finding", "Level", "Report", "durability", "examine", "first_line"]
+__all__ = ["Finding", "Level", "Report", "durability", "encoding_problem", "examine", "first_line"]

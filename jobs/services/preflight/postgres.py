@@ -31,7 +31,7 @@ def look() -> list[Finding]:
 
 
 def durability(server: Server | None = None) -> list[Finding]:
-    """Return what is to be said of the version, and of whether what was acknowledged is kept. Raises DatabaseError."""
+    """Return findings on the version, the encoding, and whether what was acknowledged is kept. Raises DatabaseError."""
     server = server or facts.server(django_connection)
     notes = Notes("postgresql")
     said = server.settings
@@ -40,6 +40,11 @@ def durability(server: Server | None = None) -> list[Finding]:
         notes.error("version", f"PostgreSQL is {said['server_version']}; install {OLDEST_VERSION} or later.")
     else:
         notes.fine("version", f"PostgreSQL is {said['server_version']}.")
+    problem = encoding_problem(said["server_encoding"])
+    if problem is not None:
+        notes.error("encoding", problem)
+    else:
+        notes.fine("encoding", "The database can hold every character.")
     if server.standby:
         notes.error("writable", "This PostgreSQL is a standby and takes no writes: name the primary, or promote it.")
     elif said.get("transaction_read_only") == "on":
@@ -66,6 +71,19 @@ def durability(server: Server | None = None) -> list[Finding]:
     else:
         notes.fine("synchronous_commit", f"synchronous_commit is {said.get('synchronous_commit')}.")
     return notes.found
+
+
+def encoding_problem(encoding: str) -> str | None:
+    """Return in one sentence why a database of this encoding cannot store every character, or None.
+
+    Django sees to it that our sessions speak UTF-8.
+    """
+    if encoding != "UTF8":
+        return (
+            f"The database has the encoding {encoding}, which cannot hold every character that jobs print and return: "
+            "create a database with ENCODING 'UTF8' (and TEMPLATE template0), and copy the data with pg_dump and psql."
+        )
+    return None
 
 
 def _patience(server: Server, notes: Notes) -> None:

@@ -18,6 +18,7 @@ from jobs.services.running.settling import settle, with_output
 from jobs.services.running.slot import SlotProcess, deadline_seconds
 from jobs.store import claims as store
 from jobs.store.claims import Claim, Settlement
+from jobs.store.session import Refused
 from jobsched.domain.errors import Unavailable
 from jobsched.domain.outcomes import Outcome, Report, Verdict
 from jobsched.domain.retry import OnLost
@@ -132,6 +133,9 @@ class ClaimWatch:
         return self._repeatable and worker.out_of_time()
 
     def flush(self, chunk: bytes) -> None:
-        """Keep new output where people can follow it."""
-        store.append_output(self._slot.session, self._claim, start=self.flushed, data=chunk)
+        """Keep new output where people can follow it. What the database refuses cannot be followed."""
+        try:
+            store.append_output(self._slot.session, self._claim, start=self.flushed, data=chunk)
+        except Refused as error:
+            logger.warning("output not shown while it runs run=%d error=%s", self._claim.run_id, error)
         self.flushed += len(chunk)

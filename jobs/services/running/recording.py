@@ -1,19 +1,17 @@
-"""Write settlements down, also those that hold what cannot be stored: they must not take others along."""
+"""Record what was performed, claim what comes next, and let runs go on that waited for what has ended."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 
 from jobs import messages
 from jobs.store import claims as store
 from jobs.store import limits
-from jobs.store.claims import ClaimRequest, Lane, Settled, Settlement
+from jobs.store.claims import ClaimRequest, Settled, Settlement
+from jobs.store.recording import settle_each
 from jobs.store.session import Execute, Refused
 from jobsched.domain.errors import Unavailable
-from jobsched.domain.outcomes import Verdict
-from jobsched.domain.states import State
 
 logger = logging.getLogger(__name__)
 
@@ -51,39 +49,6 @@ def _settle_and_claim(
     except Refused:
         if not settlements:
             raise
-    recorded: dict[int, State] = {}
-    freed: set[Lane] = set()
-    for settlement in settlements:
-        alone = _settle(execute, settlement, actor=actor)
-        recorded |= alone.recorded
-        freed |= alone.freed
+    settled = settle_each(execute, settlements, actor=actor)
     claims = store.settle_and_claim(execute, [], request, actor=actor).claims
-    return Settled(recorded=recorded, freed=freed, claims=claims)
-
-
-def _settle(execute: Execute, settlement: Settlement, *, actor: str) -> Settled:
-    try:
-        return store.settle_and_claim(execute, [settlement], None, actor=actor)
-    except Refused as error:
-        logger.warning("result cannot be stored run=%d error=%s", settlement.run_id, error)
-        return store.settle_and_claim(execute, [_unstorable(settlement, error)], None, actor=actor)
-
-
-def _unstorable(settlement: Settlement, error: Refused) -> Settlement:
-    """The attempt is over and may have taken effect: a failure for good, which says what is missing."""
-    reason = f"what the attempt came to cannot be stored: {error}"
-    return replace(
-        settlement,
-        after=State.FAILED,
-        reason=reason,
-        again_in_seconds=None,
-        verdict=Verdict.FAILED,
-        attempt_reason=reason,
-        exit_code=None,
-        signal=None,
-        http_status=None,
-        error=None,
-        result=None,
-        output="",
-        sections=None,
-    )
+    return Settled(recorded=settled.recorded, freed=settled.freed, claims=claims)
