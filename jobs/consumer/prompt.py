@@ -16,7 +16,7 @@ from celery.worker.consumer.gossip import Gossip
 from celery.worker.state import task_ready
 from kombu.exceptions import ContentDisallowed, DecodeError
 
-from jobs.consumer import compression, frames
+from jobs.consumer import compression, frames, mailboxes
 from jobs.consumer.inbound import problem_of_task, why_no_command, why_no_event
 from jobs.rejections import Reason, rejections
 
@@ -33,6 +33,7 @@ ELSEWHERE = "(other)"
 
 class PromptConsumer(Consumer):
     """Reconnects soon after its broker is back: Celery's own waits longer after each attempt, up to half a minute.
+    RabbitMQ may still hold the former connection then, and with it the queue for remote control.
 
     Rejects messages that Celery's own would end at.
     """
@@ -54,6 +55,7 @@ class PromptConsumer(Consumer):
         for step in self.steps:
             if isinstance(step, Control):
                 box = cast(Any, step).box
+                box.node.mailbox = mailboxes.fresh(box.node.mailbox)
                 box.on_message = partial(self._on_command, box, box.on_message)
             elif isinstance(step, Gossip):
                 cast(Any, step).on_message = partial(self._on_event, step.on_message)

@@ -89,6 +89,14 @@ class Proxy:
         for link in self._copy_of_links():
             link.reset()
 
+    def strand(self) -> None:
+        """Reset all connections to clients and keep those to the server open, which notices nothing.
+
+        It is what a server sees whose client's host or wire is gone.
+        """
+        for link in self._copy_of_links():
+            link.strand()
+
     def silence(self) -> None:
         """Swallow everything, also attempts to connect, without a word."""
         with self._lock:
@@ -158,6 +166,7 @@ class _Link:
     def __init__(self, client: socket.socket, server: socket.socket, wire: Wire, *, gone: _Gone) -> None:
         self._client, self._server, self._wire, self._gone = client, server, wire, gone
         self._open_ways = ["there", "back"]
+        self._stranded = False
         self._may_speak = threading.Event()
         self._may_speak.set()
         for end in (client, server):
@@ -174,6 +183,10 @@ class _Link:
         self._may_speak.set()
         for end in (self._client, self._server):
             _reset(end)
+
+    def strand(self) -> None:
+        self._stranded = True
+        _reset(self._client)
 
     def silence(self) -> None:
         self._may_speak.clear()
@@ -194,6 +207,8 @@ class _Link:
             sink.shutdown(socket.SHUT_WR)
         except OSError:  # reset by either side, or by us
             self._open_ways.clear()
+        if self._stranded:  # `reset` ends what is left of it
+            return
         if self._open_ways:
             self._open_ways.pop()
         if not self._open_ways:
