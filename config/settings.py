@@ -23,6 +23,7 @@
 | JOBSCHED_IDLE_IN_TRANSACTION_SECONDS | a transaction may idle so long; 0: for ever | 60 |
 | JOBSCHED_TCP_USER_TIMEOUT_SECONDS | so long may data go unacknowledged | a third of the lease |
 | JOBSCHED_BEAT_HEALTH_FILE | a file that a beat renews while it reaches database and broker, for health checks | none |
+| JOBSCHED_WORKER_HEALTH_FILE | the same for a worker, while it takes runs; one file for each worker | none |
 | JOBSCHED_IMPORTS | comma-separated modules with Celery tasks and callables of yours | none |
 | JOBSCHED_CALLABLE_MODULES | comma-separated modules whose functions jobs may call | see docs/django.md |
 | JOBSCHED_KEPT_VARIABLES | comma-separated variables that are not hidden from Python and Celery runs | none |
@@ -95,6 +96,7 @@ try:
             "PREPARED_STATEMENTS": env.bool("PREPARED_STATEMENTS", True),
             "PROXIES": env.int("PROXIES") if env.str("PROXIES", "") else int(HTTPS),
             "BEAT_HEALTH_FILE": env.str("BEAT_HEALTH_FILE", ""),
+            "WORKER_HEALTH_FILE": env.str("WORKER_HEALTH_FILE", ""),
             "CALLABLE_MODULES": env.list("CALLABLE_MODULES", []) or None,
             "KEPT_VARIABLES": env.list("KEPT_VARIABLES", []),
             "DATA_DIR": DATA_DIR,

@@ -18,8 +18,8 @@ SHORTEST_LEASE = timedelta(seconds=3)
 WORK_TASK: Final = "jobs.work"
 """The one Celery task of ours: it carries hints."""
 
-PROTECTION_COMMAND: Final = "jobs_protection"
-"""The question to Celery workers what is protected from their runs."""
+STATE_COMMAND: Final = "jobs_state"
+"""The question to Celery workers what is protected from their runs, and whether they can reach the database."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +36,7 @@ class Conf:
     task_events: bool
     prepared_statements: bool
     beat_health_file: Path | None
+    worker_health_file: Path | None
     proxies: int
     callable_modules: tuple[str, ...] | None
     """Modules whose functions jobs may call; None: see `jobs/callable_modules.py`."""
@@ -63,6 +64,7 @@ def conf() -> Conf:
         task_events=given.get("TASK_EVENTS", True),
         prepared_statements=given.get("PREPARED_STATEMENTS", True),
         beat_health_file=Path(given["BEAT_HEALTH_FILE"]) if given.get("BEAT_HEALTH_FILE") else None,
+        worker_health_file=Path(given["WORKER_HEALTH_FILE"]) if given.get("WORKER_HEALTH_FILE") else None,
         proxies=given.get("PROXIES", 0),
         callable_modules=None if given.get("CALLABLE_MODULES") is None else tuple(given["CALLABLE_MODULES"]),
         kept_variables=frozenset(given.get("KEPT_VARIABLES", ())),

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     UNKNOWN_TASK = "no task of this name is registered"
     BAD_TASK = "its headers or arguments are not those of a task"
     BAD_HINT = "it names the task that wakes workers and is no hint"
+    NO_SLOTS = "it is a hint, and this worker has no slots"
     BAD_COMMAND = "it is no remote-control command"
     BAD_EVENT = "it is no worker event"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 from typing import Any
 
 from celery import Task, shared_task
@@ -13,10 +14,13 @@ from celery.worker.request import Request
 from kombu.asynchronous import get_event_loop
 
 from jobs import worker
-from jobs.conf import PROTECTION_COMMAND, WORK_TASK
-from jobs.rejections import rejections
-from jobs.services import rejected
+from jobs.conf import STATE_COMMAND, WORK_TASK, conf
+from jobs.rejections import Reason, rejections
+from jobs.services import database_watch, rejected
+from jobsched.domain.errors import InvalidInput
 from jobsched.hidden_settings import forget, hidden_in_slots
+from jobsched.shim.lease import lease_clock
+from jobsched.shim.users import give_up_root
 
 logger = logging.getLogger(__name__)
 
@@ -56,15 +60,48 @@ def work(self: HintTask, queue: str) -> None:
     """Take a hint: perform what waits in `queue` until it is empty or this slot's turn is over."""
     from jobs.services import running  # here, because beats and web processes have this task, too, and never perform it
 
+    if _no_slots:
+        rejections.count(queue, Reason.NO_SLOTS, _no_slots)
+        return
     running.work(queue, hostname=self.request.hostname or "slot")
+
+
+_no_slots: str | None = None
+"""Why this process is no slot, in a worker without any. An operator may give it a queue of jobs while it runs."""
 
 
 @celeryd_init.connect
 def _prepare(instance: Any, options: dict[str, Any], **_: Any) -> None:
-    """Load what performs runs in a worker's main process, so that its slots share that memory and need not load it.
+    """Make a worker ready for runs, before it writes a file or connects to anything.
 
-    Then give up the rights of root. This is before the worker writes a file or connects to anything.
+    End one that would take hints and could not serve them.
     """
+    from jobs.consumer import pools  # here, because beats and web processes load no consumer
+    from jobs.consumer.pausing import PauseStep
+
+    global _no_slots
+    served = pools.served_queues(instance, options, of_jobs=conf().queues)
+    _no_slots = pools.why_no_slots(instance.app, options)
+    if _no_slots is None:
+        _prepare_for_runs(instance, options)
+    elif served:
+        sys.exit(pools.refusal(served, _no_slots))  # Celery logs other exceptions of signals' receivers, and goes on
+    else:
+        _give_up_root()
+    if served:
+        instance.app.steps["consumer"].add(PauseStep)
+        worker_ready.connect(_watch_database)
+
+
+def _give_up_root() -> None:
+    try:
+        give_up_root()
+    except InvalidInput as error:
+        sys.exit(str(error))
+
+
+def _prepare_for_runs(instance: Any, options: dict[str, Any]) -> None:
+    """Load what performs runs, so that slots share that memory and need not load it. Give up the rights of root."""
     from jobs.services import running
 
     def log_as_slots_do() -> None:
@@ -73,6 +110,10 @@ def _prepare(instance: Any, options: dict[str, Any], **_: Any) -> None:
     if running.give_up_privileges(prepare=log_as_slots_do):
         worker_ready.connect(_refuse_to_restart)
     running.note_protection()
+
+
+def _watch_database(**_: Any) -> None:
+    database_watch.start()
 
 
 def _refuse_to_restart(**_: Any) -> None:
@@ -101,13 +142,20 @@ def _report_last_rejections(**_: Any) -> None:
     rejections.stop(rejected.record)
 
 
-@inspect_command(name=PROTECTION_COMMAND)
-def protection(state: Any) -> dict[str, list[str]]:
-    """In a worker's main process: return what is protected from runs, and what is not, for `doctor`."""
+@inspect_command(name=STATE_COMMAND)
+def state(state: Any) -> dict[str, Any]:
+    """In a worker's main process, for `doctor`: return what is protected from runs, and what is not.
+
+    Also for how many seconds the database could not be reached; None while it can.
+    """
     from jobs.services import running
 
-    found = running.present_protection()
-    return {"given": list(found.given), "missing": list(found.missing)}
+    found, cut_off_since = running.present_protection(), worker.cut_off_since()
+    return {
+        "given": list(found.given),
+        "missing": list(found.missing),
+        "cut_off_seconds": None if cut_off_since is None else lease_clock() - cut_off_since,
+    }
 
 
 @control_command(name="jobs_look")

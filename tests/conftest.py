@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -103,14 +104,22 @@ def processes() -> Iterator[ExitStack]:
 def start_worker(
     broker_url: str, process_env: Mapping[str, str], processes: ExitStack, tmp_path: Path
 ) -> Callable[..., Process]:
-    """Start a worker on the test's database: `start_worker(concurrency=2, queues=["default"], env={…})`."""
+    """Start a worker on the test's database: `start_worker(concurrency=2, queues=["default"], env={…})`.
+
+    `options` are further ones of `celery worker`.
+    """
 
     def start(
-        *, concurrency: int = 1, queues: Sequence[str] = ("default",), env: Mapping[str, str] | None = None
+        *,
+        concurrency: int = 1,
+        queues: Sequence[str] = ("default",),
+        env: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
     ) -> Process:
         parts = Parts(env={**process_env, **(env or {})}, logs=tmp_path)
         name = f"worker-{os.getpid()}-{next(_numbers)}"
         service = parts.worker(queues=queues, concurrency=concurrency, node=name, name=name)
+        service = replace(service, argv=(*service.argv, *options))
         return processes.enter_context(Process(service))
 
     return start

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import psycopg
 from django.db import DatabaseError, NotSupportedError, connection, transaction
@@ -15,6 +15,7 @@ from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Loader
 from psycopg.pq import Format
 
+from jobs import worker
 from jobs.conf import conf
 from jobsched.domain.errors import JobschedError, Unavailable
 from jobsched.domain.wallclock import utc
@@ -46,6 +47,10 @@ _AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOn
 """The last after a fail-over: what was the primary cannot be written to any more, another can."""
 _TOO_LARGE = (psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
 """What psycopg calls operational errors and is said of the values."""
+
+
+class NotConnected(Unavailable):
+    """No connection could be opened, so the statement was not sent: it cannot have committed."""
 
 
 class Refused(JobschedError):
@@ -171,6 +176,30 @@ def still_here() -> None:
         _spoke.at = time.monotonic()
 
 
+def _connect(**options: Any) -> psycopg.Connection[Row]:
+    """Open a connection as Django would. Raises NotConnected."""
+    wanted = connection.get_connection_params()
+    for ours in ("cursor_factory", "context", "prepare_threshold"):
+        wanted.pop(ours, None)
+    try:
+        return psycopg.connect(**{**wanted, **options}, autocommit=True)
+    except _AWAY as error:
+        raise NotConnected(f"the database cannot be reached: {error}") from error
+
+
+PROBE_SECONDS: Final = 5
+"""How long a server may take to accept a connection before it counts as one that cannot be reached."""
+
+
+def probe() -> None:
+    """Open a connection and close it. Raises NotConnected when that fails, or when nothing can be written there."""
+    given = connection.get_connection_params().get("connect_timeout")
+    with _connect(connect_timeout=min(int(given or PROBE_SECONDS), PROBE_SECONDS)) as opened:
+        for status in (b"in_hot_standby", b"default_transaction_read_only"):  # PostgreSQL reports both unasked
+            if opened.pgconn.parameter_status(status) == b"on":
+                raise NotConnected("the database cannot be written to: it is a standby, or read-only")
+
+
 class Session:
     """A worker slot's own connection: autocommit, prepared statements, reopened when it broke.
 
@@ -182,17 +211,26 @@ class Session:
         self._connection: psycopg.Connection[Row] | None = None
 
     def __call__(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
-        """Run one statement. Raises Refused, and Unavailable when the connection fails: it may have committed."""
+        """Run one statement.
+
+        Raises Refused, NotConnected, and another Unavailable when the connection fails: it may have committed then.
+        """
         try:
             try:
-                return self._run(sql, params)
+                rows = self._run(sql, params)
             except psycopg.errors.FeatureNotSupported:  # a migration has changed what a prepared statement returns
                 self.close()
-                return self._run(sql, params)
+                rows = self._run(sql, params)
+            worker.database_answered()
+            return rows
+        except NotConnected:
+            worker.database_failed()
+            raise
         except (psycopg.Error, UnicodeError) as error:  # the latter where a session's encoding cannot hold a character
             if refused := _refusal(error):
                 raise refused from error
             self.close()
+            worker.database_failed()
             raise Unavailable(f"the database cannot be reached: {error}") from error
 
     def _run(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
@@ -202,14 +240,7 @@ class Session:
         return cursor.fetchall() if cursor.description else []
 
     def _open(self) -> psycopg.Connection[Row]:
-        wanted = connection.get_connection_params()
-        for ours in ("cursor_factory", "context", "prepare_threshold"):
-            wanted.pop(ours, None)
-        opened = psycopg.connect(
-            **wanted,
-            autocommit=True,
-            prepare_threshold=2 if conf().prepared_statements else None,
-        )
+        opened = _connect(prepare_threshold=2 if conf().prepared_statements else None)
         opened.adapters.register_loader("timestamptz", UtcLoader)
         if conf().prepared_statements:  # behind PgBouncer these settings would stay with whoever comes next
             # The same plan serves every batch; planning these statements anew costs more than running them.

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -15,7 +16,10 @@ import pytest
 from django.db import connection
 
 from config.database import Patience, database
-from jobs.models import Run
+from jobs.models import Attempt, Run
+from jobs.services import running
+from jobs.services.running.slot import SlotProcess
+from jobs.store import claims
 from jobs.store.session import Refused, Session, django_connection
 from jobsched.domain.errors import Unavailable
 from tests.chaos.proxies import Proxy
@@ -154,3 +158,33 @@ def test_what_django_sends_is_not_kept(transactional_db: None) -> None:
     kept = [statement for (statement,) in django_connection("SELECT statement FROM pg_prepared_statements", {})]
     assert kept
     assert not any("x" * 1000 in str(key) for key in connection.connection._prepared._counts)
+
+
+def test_a_slot_that_could_not_connect_is_free_at_once(point_at: Callable[[str], None], wire: Proxy) -> None:
+    """Nothing was sent, so nothing can have been claimed that it would have to look for."""
+    point_at(wire.url)
+    wire.cut()
+    slot = SlotProcess(hostname="test")
+    assert slot.record([], claim_from="default") == []
+
+
+@pytest.mark.usefixtures("own_slot")
+def test_a_run_whose_definition_could_not_be_read_is_handed_back(
+    make_runs: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database was lost right after the claim."""
+    [run] = make_runs(1)
+    read, failures = claims.definition, [Unavailable("gone")]
+
+    def definition(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return read(*arguments)
+
+    monkeypatch.setattr(claims, "definition", definition)
+    running.work("default", hostname="test")
+    running.work("default", hostname="test")
+
+    attempts = Attempt.objects.filter(run=run).order_by("number")
+    assert [attempt.verdict for attempt in attempts] == ["handed_back", "succeeded"]
+    assert "could not be read" in attempts[0].reason

@@ -33,7 +33,8 @@ def test_a_beat_loads_neither_pages_nor_what_performs_runs() -> None:
 def test_a_worker_holds_what_performs_runs_before_it_forks(tmp_path: Path) -> None:
     begin = (
         "from celery.signals import celeryd_init; from types import SimpleNamespace; "
-        "celeryd_init.send(sender='', instance=SimpleNamespace(app=app), conf=app.conf, options={})"
+        "instance = SimpleNamespace(app=app, setup_queues=lambda include, exclude: None); "
+        "celeryd_init.send(sender='', instance=instance, conf=app.conf, options={})"
     )
     modules = loaded(begin, JOBSCHED_DATA_DIR=str(tmp_path))
 

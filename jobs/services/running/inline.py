@@ -175,8 +175,8 @@ class Inline:
             if self._busy.is_set():
                 try:
                     self._look(session, lease_clock())
-                except Unavailable as error:
-                    logger.warning("in-process batch not renewed error=%s", error)
+                except Unavailable as error:  # the main process logs that there is an outage, once for all slots
+                    logger.debug("in-process batch not renewed error=%s", error)
                 except Exception:  # nobody else would renew or end the run in hand
                     logger.exception("in-process batch not looked after, trying again")
                 if lease_clock() > self._renewed_at + deadline_seconds():

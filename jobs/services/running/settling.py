@@ -66,6 +66,21 @@ def settle(claim: Claim, content: Content, outcome: Outcome, *, now: datetime, u
     )
 
 
+def hand_back(claim: Claim, reason: str) -> Settlement:
+    """Give a run back to its queue whose work has not begun. It does not count as an attempt."""
+    return Settlement(
+        run_id=claim.run_id,
+        attempt=claim.attempt,
+        token=claim.token,
+        after=State.QUEUED,
+        reason=reason,
+        again_in_seconds=None,
+        verdict=Verdict.HANDED_BACK,
+        attempt_reason=reason,
+        handed_back=True,
+    )
+
+
 def with_output(settlement: Settlement, report: Report, *, flushed: bool) -> Settlement:
     """Add what the attempt printed: in the row when it is short, else in the object store."""
     output, key = report.output, None

@@ -20,7 +20,7 @@ from jobs.services.running.board import board
 from jobs.services.running.recording import settle_and_claim
 from jobs.store import claims as store
 from jobs.store.claims import Claim, ClaimRequest, Settled, Settlement
-from jobs.store.session import Session
+from jobs.store.session import NotConnected, Session
 from jobsched import callables
 from jobsched.domain.content import Content
 from jobsched.domain.errors import InvalidInput, Unavailable
@@ -147,8 +147,13 @@ class SlotProcess:
         self.claimed_at = lease_clock()
         try:
             settled = settle_and_claim(self.session, settlements, request or None, actor=self.name)
-        except Unavailable as error:
-            logger.warning("record in doubt, asking again error=%s", error)
+        except NotConnected as error:
+            logger.debug("not recorded, nothing was sent error=%s", error)
+            if not settlements:  # nothing can have been claimed: the slot is free for other tasks
+                return []
+            settled = self._after_doubt(settlements, request or None)
+        except Unavailable as error:  # the main process logs that there is an outage, once for all slots
+            logger.debug("record in doubt, asking again error=%s", error)
             settled = self._after_doubt(settlements, request or None)
         for settlement in settlements:
             if settlement.run_id not in settled.recorded:
@@ -174,7 +179,8 @@ class SlotProcess:
             except Unavailable:
                 # A claim whose answer is not known yet would count as lost, although its run has not begun.
                 if time.monotonic() > give_up or worker.stopping():
-                    logger.error("gave up recording runs=%s", [s.run_id for s in settlements])
+                    if settlements:
+                        logger.error("gave up recording runs=%s", [s.run_id for s in settlements])
                     return Settled(recorded={s.run_id: s.after for s in settlements})
                 time.sleep(pause)
                 pause = min(pause * 2, DOUBT_PAUSE_SECONDS)

@@ -8,8 +8,10 @@ import time
 from jobs import messages, worker
 from jobs.services.running.inline import perform_inline
 from jobs.services.running.isolated import perform_isolated
+from jobs.services.running.settling import hand_back
 from jobs.services.running.slot import SlotProcess
 from jobs.store.claims import Claim, Settlement
+from jobsched.domain.errors import Unavailable
 
 TURN_SECONDS = 5.0
 """How long a slot stays with one queue while that has work; then the hints of other queues get their turn."""
@@ -21,8 +23,11 @@ _slot: SlotProcess | None = None
 
 
 def work(queue: str, *, hostname: str) -> None:
-    """Perform runs of `queue` until it is empty, this slot's turn is over, or its worker is stopping."""
-    if worker.stopping():  # a hint that had been fetched before: what it tells of is for others now
+    """Perform runs of `queue` until it is empty, this slot's turn is over, or its worker is stopping.
+
+    A worker that is stopping, or that cannot reach the database, leaves what a hint says to other workers.
+    """
+    if worker.stopping() or worker.cut_off_since() is not None:
         return
     slot = _slot_of_this_process(hostname)
     turn_ends = time.monotonic() + TURN_SECONDS
@@ -40,7 +45,15 @@ def work(queue: str, *, hostname: str) -> None:
 
 
 def perform(slot: SlotProcess, claims: list[Claim]) -> list[Settlement]:
-    """Perform what was claimed: one run in a process of its own, or a batch of trusted callables right here."""
+    """Perform what was claimed: one run in a process of its own, or a batch of trusted callables right here.
+
+    Where the database is lost between the claim and the reading of the definitions, nothing has begun.
+    """
+    try:
+        for claim in claims:
+            slot.content(claim)  # kept by the slot
+    except Unavailable as error:
+        return [hand_back(claim, f"the definition of the run could not be read: {error}") for claim in claims]
     if claims[0].in_process:
         return perform_inline(slot, claims)
     return [perform_isolated(slot, claim) for claim in claims]
