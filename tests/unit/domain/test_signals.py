@@ -53,6 +53,17 @@ def test_an_exit_of_a_shell_is_an_outcome(code: int, outcome: Outcome) -> None:
     assert from_exit(code, by_shell=True) == outcome
 
 
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [
+        (-9, Outcome(verdict=Verdict.FAILED, reason="killed by signal 9 (SIGKILL)", exit_code=137, signal=9)),
+        (137, Outcome(verdict=Verdict.FAILED, reason="exit code 137", exit_code=137)),
+    ],
+)
+def test_an_exit_of_another_program_stands_for_no_signal(code: int, outcome: Outcome) -> None:
+    assert from_exit(code, by_shell=False) == outcome
+
+
 @pytest.mark.parametrize("code", [-9, 137])
 def test_a_retry_policy_knows_an_end_by_a_signal_by_its_exit_code(code: int) -> None:
     outcome = from_exit(code, by_shell=True)
