@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jobsched.domain.errors import Unavailable
-from jobsched.domain.outcomes import Assignment
+from jobsched.domain.outcomes import Assignment, Report, Verdict
 from jobsched.engine import Pulse
 from jobsched.shim.lease import lease_clock
 
@@ -25,6 +25,19 @@ def assignment(kind: str, spec: dict[str, Any], **details: Any) -> Assignment:
 
 def shell(command: str, **details: Any) -> Assignment:
     return assignment("shell", {"command": command}, **details)
+
+
+def with_longer_times(perform: Callable[[float], Report]) -> Report:
+    """Return the first report of a success, or the last report.
+
+    `perform` multiplies all its times with the factor that it is given. On a busy machine a process may start or a
+    renewal may arrive later than short times allow; what never works fails with each factor.
+    """
+    for factor in (1.0, 4.0, 12.0):
+        report = perform(factor)
+        if report.outcome.verdict is Verdict.SUCCEEDED:
+            break
+    return report
 
 
 def call(name: str, **details: Any) -> Assignment:

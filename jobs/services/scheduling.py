@@ -37,8 +37,8 @@ LATE: Final = timedelta(minutes=1)
 COUNT_LIMIT: Final = 200_000
 """At most so many missed instants are walked at once: a few seconds, and four months of minutes. Those beyond are for
 the next tick."""
-SIGN_EACH: Final = 10_000
-"""So many instants are walked in a moment."""
+SIGN_EACH: Final = 1_000
+"""So many instants are walked within the time that the database waits, also on a busy machine."""
 PUBLISH_SECONDS: Final = 15
 """A broker may take its time to confirm a batch."""
 UNSEEN_COUNT_LIMIT: Final = 10_000

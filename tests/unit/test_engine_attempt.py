@@ -13,10 +13,10 @@ import pytest
 from jobsched import callables
 from jobsched.allowed_modules import AllowedModules
 from jobsched.domain.errors import Unavailable
-from jobsched.domain.outcomes import Verdict
+from jobsched.domain.outcomes import Report, Verdict
 from jobsched.engine import Slot
 from jobsched.shim.lease import lease_clock
-from tests.engine_kit import LEASE_SECONDS, ScriptedWatch, alive, call, marker, shell
+from tests.engine_kit import LEASE_SECONDS, ScriptedWatch, alive, call, marker, shell, with_longer_times
 
 
 @pytest.fixture
@@ -78,26 +78,39 @@ def test_work_goes_on_while_the_database_is_away_and_is_killed_at_the_deadline(s
 
 
 def test_a_renewed_lease_keeps_work_alive_past_its_first_deadline(slot: Slot) -> None:
-    watch = ScriptedWatch()
-    report = slot.perform(shell("sleep 4; echo done"), watch, deadline=lease_clock() + 3.0)
+    def perform(factor: float) -> Report:
+        work = shell(f"sleep {2 * factor}; echo done")
+        return slot.perform(work, ScriptedWatch(), deadline=lease_clock() + 1.5 * factor)
+
+    report = with_longer_times(perform)
     assert report.outcome.verdict is Verdict.SUCCEEDED
     assert report.output == b"done\n"
 
 
 def test_a_lease_that_has_run_for_long_before_the_work_begins_is_renewed_in_time(slot: Slot) -> None:
     """The machine was busy between the claim and the start: the next heartbeat would come too late."""
-    watch = ScriptedWatch(heartbeat_seconds=10.0)
-    report = slot.perform(shell("sleep 3; echo done"), watch, deadline=lease_clock() + 2.0)
+
+    def perform(factor: float) -> Report:
+        watches.append(ScriptedWatch(heartbeat_seconds=10.0 * factor))
+        return slot.perform(shell(f"sleep {3 * factor}"), watches[-1], deadline=lease_clock() + 2.0 * factor)
+
+    watches: list[ScriptedWatch] = []
+    report = with_longer_times(perform)
     assert report.outcome.verdict is Verdict.SUCCEEDED
-    assert watch.beats == 1
+    assert watches[-1].beats == 1
 
 
 def test_a_lease_that_is_found_half_over_is_looked_at_again_in_time(slot: Slot) -> None:
     """Another slot renewed it, some time ago."""
-    watch = ScriptedWatch(heartbeat_seconds=10.0, lease_seconds=1.5)
-    report = slot.perform(shell("sleep 5; echo done"), watch, deadline=lease_clock() + 2.0)
+
+    def perform(factor: float) -> Report:
+        watches.append(ScriptedWatch(heartbeat_seconds=10.0 * factor, lease_seconds=1.5 * factor))
+        return slot.perform(shell(f"sleep {5 * factor}"), watches[-1], deadline=lease_clock() + 2.0 * factor)
+
+    watches: list[ScriptedWatch] = []
+    report = with_longer_times(perform)
     assert report.outcome.verdict is Verdict.SUCCEEDED
-    assert watch.beats >= 3
+    assert watches[-1].beats >= 3
 
 
 @pytest.mark.parametrize(

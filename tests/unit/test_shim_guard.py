@@ -66,7 +66,8 @@ def _be_slot(folder: Path, unique: str, lease_seconds: float, answer: Any) -> No
         watch = ScriptedWatch(heartbeat_seconds=0.1, lease_seconds=lease_seconds)
         # Two processes, one of which ignores what a dying session would send.
         work = shell(f"touch file; (trap '' TERM HUP; setsid sleep {unique}) & sleep {unique}")
-        slot.perform(work, watch, deadline=lease_clock() + lease_seconds)
+        # The first lease leaves room for a slow start; the first heartbeat replaces it.
+        slot.perform(work, watch, deadline=lease_clock() + max(lease_seconds, 20.0))
 
 
 @pytest.fixture(params=["namespace", "subreaper"])
