@@ -15,7 +15,7 @@
 | JOBSCHED_DATA_DIR | folder for run output and workspaces | .jobsched |
 | JOBSCHED_QUEUES | the queues that jobs may name, comma-separated | default |
 | JOBSCHED_LEASE_SECONDS | how long a claim lasts without a sign of life | 30 |
-| JOBSCHED_HEARTBEAT_SECONDS | how often a sign of life is given | 10 |
+| JOBSCHED_HEARTBEAT_SECONDS | how often a lease is renewed; at most half of it | a sixth of the lease |
 | JOBSCHED_STOP_GRACE_SECONDS | how long a stopping worker lets its runs go on before it ends and hands them back | 15 |
 | JOBSCHED_TASK_EVENTS | workers tell Flower of each run | true |
 | JOBSCHED_PREPARED_STATEMENTS | off behind PgBouncer in transaction mode | true |
@@ -90,7 +90,7 @@ try:
         JOBSCHED = {
             "QUEUES": tuple(env.list("QUEUES", ["default"])),
             "LEASE_SECONDS": LEASE_SECONDS,
-            "HEARTBEAT_SECONDS": env.float("HEARTBEAT_SECONDS", 10.0),
+            "HEARTBEAT_SECONDS": env.float("HEARTBEAT_SECONDS", LEASE_SECONDS / 6),
             "STOP_GRACE_SECONDS": env.float("STOP_GRACE_SECONDS", 15.0),
             "TASK_EVENTS": env.bool("TASK_EVENTS", True),
             "PREPARED_STATEMENTS": env.bool("PREPARED_STATEMENTS", True),
@@ -105,9 +105,9 @@ try:
         PATIENCE = Patience(
             statement=env.float("STATEMENT_TIMEOUT_SECONDS", 30.0, validate=NOT_NEGATIVE),
             idle_in_transaction=env.float("IDLE_IN_TRANSACTION_SECONDS", 60.0, validate=NOT_NEGATIVE),
-            # A heartbeat on a dead connection, and one on a new connection, must both fit into a lease.
+            # A renewal on a dead connection, and one on a new connection, must both fit into a lease.
             acknowledgement=env.float("TCP_USER_TIMEOUT_SECONDS", LEASE_SECONDS / 3, validate=NOT_NEGATIVE),
-            connect=min(5.0, LEASE_SECONDS / 6),
+            connect=min(5.0, LEASE_SECONDS / 15),
         )
 except EnvError as error:
     raise ImproperlyConfigured(

@@ -15,15 +15,7 @@ from typing import Any, TypeVar
 
 from celery.beat import Scheduler
 from celery.signals import beat_init
-from django.db import (
-    DatabaseError,
-    InterfaceError,
-    InternalError,
-    OperationalError,
-    close_old_connections,
-    connection,
-    connections,
-)
+from django.db import DatabaseError, close_old_connections, connection, connections
 
 from jobs import messages
 from jobs.conf import conf
@@ -39,7 +31,7 @@ T = TypeVar("T")
 IDLE_SECONDS = 0.5
 """The longest pause between two looks at the database: edits are seen, retries promoted and leases reaped by then."""
 SWEEP_SECONDS = 1.0
-"""How often hints are repeated for queues with work."""
+"""How often hints are repeated for queues with work, and how often a beat notes that it is there."""
 BREATH_SECONDS = 0.05
 """The shortest pause when something is due that could not be done, e.g. a schedule that somebody is editing."""
 HEALTH_SECONDS = 3.0
@@ -73,7 +65,6 @@ class JobScheduler(Scheduler):
         super().__init__(*args, **kwargs)
         self._idle_seconds = min(float(self.max_interval or IDLE_SECONDS), IDLE_SECONDS)
         self._swept_at = 0.0
-        self._away_at = float("-inf")
         self._ticked_at = float("inf")
         self._thawed_at = float("-inf")
         self._shown_at = float("-inf")
@@ -110,6 +101,7 @@ class JobScheduler(Scheduler):
         handled = agenda is not None and self._do(agenda)
         if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = time.monotonic()
+            self._try(recovery.note_beat)
             self._try(recovery.sweep)
             if agenda is not None and not handled:
                 self._try(self._rehearse)
@@ -147,10 +139,8 @@ class JobScheduler(Scheduler):
         return handled > 0
 
     def _may_judge_leases(self) -> bool:
-        """Tell whether workers have had a lease's time since an outage of the database, to renew their leases and to
-        record results that they kept meanwhile, and a moment since this beat was frozen."""
-        now = lease_clock()
-        return now - self._away_at >= conf().lease.total_seconds() and now - self._thawed_at >= AFTER_STANDSTILL_SECONDS
+        """Tell whether the workers of this host have had a moment since it was frozen."""
+        return lease_clock() - self._thawed_at >= AFTER_STANDSTILL_SECONDS
 
     def _rehearse(self) -> bool:
         """Let the connections of both threads be ready for a rush: on a new one, all is slow that is done first."""
@@ -202,9 +192,6 @@ class JobScheduler(Scheduler):
         try:
             return step()
         except DatabaseError as error:
-            # What a standby answers, or a primary that has just become one, is an InternalError.
-            if isinstance(error, OperationalError | InterfaceError | InternalError):
-                self._away_at = lease_clock()
             connection.close()
             logger.error("beat cannot use the database, trying again step=%s error=%s", step.__name__, error)
         except messages.BROKER_ERRORS as error:

@@ -14,6 +14,10 @@ from django.core.exceptions import ImproperlyConfigured
 from jobsched.allowed_modules import is_forbidden
 
 SHORTEST_LEASE = timedelta(seconds=3)
+HEARTBEATS_A_LEASE: Final = 6
+"""So many renewals of a lease are sent while it lasts, unless the project says otherwise."""
+RECONNECT = timedelta(seconds=2)
+"""The time in which a worker is connected to PostgreSQL again once it can be reached: it tries every second."""
 
 WORK_TASK: Final = "jobs.work"
 """The one Celery task of ours: it carries hints."""
@@ -43,6 +47,19 @@ class Conf:
     kept_variables: frozenset[str]
     """Environment variables that Python and Celery runs keep although they look like settings of the installation."""
 
+    @property
+    def margin(self) -> timedelta:
+        """How long before the end of its lease work is killed: the kill takes time, and so does the renewal's way."""
+        return max(timedelta(seconds=1), self.lease / 10)
+
+    @property
+    def outage(self) -> timedelta:
+        """How long PostgreSQL may be out of a worker's reach, at the worst moment, without the loss of an attempt.
+
+        The worst moment is just before a renewal: the one before it was sent a heartbeat ago.
+        """
+        return max(timedelta(0), self.lease - self.margin - self.heartbeat - RECONNECT)
+
 
 @cache
 def conf() -> Conf:
@@ -53,11 +70,12 @@ def conf() -> Conf:
     engine = settings.DATABASES.get("default", {}).get("ENGINE", "")
     if "postgres" not in engine and "postgis" not in engine:
         raise ImproperlyConfigured(f"jobs needs PostgreSQL as the database 'default', not {engine or 'none'}.")
+    lease_seconds = given.get("LEASE_SECONDS", 30.0)
     data_dir = Path(given.get("DATA_DIR") or Path(getattr(settings, "BASE_DIR", ".")) / ".jobsched").absolute()
     result = Conf(
         queues=tuple(given.get("QUEUES", ("default",))),
-        lease=timedelta(seconds=given.get("LEASE_SECONDS", 30.0)),
-        heartbeat=timedelta(seconds=given.get("HEARTBEAT_SECONDS", 10.0)),
+        lease=timedelta(seconds=lease_seconds),
+        heartbeat=timedelta(seconds=given.get("HEARTBEAT_SECONDS", lease_seconds / HEARTBEATS_A_LEASE)),
         stop_grace=timedelta(seconds=given.get("STOP_GRACE_SECONDS", 15.0)),
         data_dir=data_dir,
         workspace_dir=Path(given.get("WORKSPACE_DIR") or data_dir / "workspaces").absolute(),

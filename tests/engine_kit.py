@@ -53,6 +53,7 @@ class ScriptedWatch:
     lease_seconds: float = LEASE_SECONDS
     unavailable: bool = False
     nudge: bool = False
+    worker_stops: bool = False
     on_flush: Callable[[bytes], None] | None = None
     give_up_after: float = float("inf")
     """Seconds after which the run is cancelled, so that a test whose condition never comes ends."""
@@ -70,6 +71,9 @@ class ScriptedWatch:
 
     def nudged(self) -> bool:
         return self.nudge
+
+    def stopping(self) -> bool:
+        return self.worker_stops
 
     def flush(self, chunk: bytes) -> None:
         self.flushed += chunk

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jobs import messages
 from jobs.conf import conf
-from jobs.store import claims, limits, recording, recovery
+from jobs.store import beatwatch, claims, limits, recording, recovery
 from jobs.store.claims import Settled, Settlement
 from jobs.store.recovery import Expired
 from jobs.store.session import Refused, django_connection, in_savepoint, short_transaction
@@ -53,10 +53,21 @@ def give_up() -> int:
     return len(given_up.run_ids)
 
 
+def note_beat() -> bool:
+    """Note that a beat looks at this database now. Return whether it has to watch for a lease before it judges any."""
+    begins = beatwatch.note_beat(django_connection, lease=conf().lease)
+    if begins:
+        logger.info("leases are not judged for %g s: no beat has watched until now", conf().lease.total_seconds())
+    return begins
+
+
 def reap(*, unit: Callable[[], float] = random.random) -> int:
-    """End attempts whose lease has expired, and retry or fail their runs. Return how many."""
+    """End attempts whose lease has expired, and retry or fail their runs. Return how many.
+
+    None while it is not known which leases have ended: see `jobs/store/beatwatch.py`.
+    """
     with short_transaction():
-        expired = recovery.lock_expired(django_connection, limit=REAP_BATCH)
+        expired = recovery.lock_expired(django_connection, lease=conf().lease, limit=REAP_BATCH)
         now = datetime.now(UTC)
         settled = _settle([lost(e, now=now, unit=unit()) if e.begun else handed_back(e) for e in expired])
         if unknown := [e.claim.run_id for e in expired if not e.begun]:

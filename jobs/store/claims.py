@@ -280,12 +280,13 @@ def claimed_as(execute: Execute, request: ClaimRequest) -> list[Claim]:
     return [_claim(row, request) for row in rows]
 
 
-# Neither commit waits for the disk. A crash of the database may take the last of these back, which is safe: leases are
-# judged a whole lease after it, and none is renewed once it has ended, whichever end stands.
+# Neither commit waits for the disk. A crash of the database, or a fail-over, may take the last of these back. So beats
+# judge no lease until a whole lease after it (see jobs/store/beatwatch.py), and a worker may renew a lease that has
+# ended by this record, as long as its attempt was not reaped: then nobody else can hold the run.
 _HEARTBEAT = """
 UPDATE jobs_run r SET lease_until = clock_timestamp() + %(lease)s
 WHERE r.id = %(id)s AND r.attempt = %(attempt)s AND r.claim_token = %(token)s
-    AND r.state = 'running' AND r.lease_until > clock_timestamp()
+    AND r.state = 'running'
 RETURNING r.id, r.attempt, r.cancel_requested_at IS NOT NULL, set_config('synchronous_commit', 'off', true)
 """
 
@@ -294,7 +295,7 @@ _HEARTBEATS = """
 WITH held AS (
     SELECT r.id FROM unnest(%(ids)s::bigint[], %(attempts)s::int[], %(tokens)s::uuid[]) AS h(id, attempt, token)
     JOIN jobs_run r ON r.id = h.id AND r.attempt = h.attempt AND r.claim_token = h.token
-    WHERE r.id = ANY(%(ids)s::bigint[]) AND r.state = 'running' AND r.lease_until > clock_timestamp()
+    WHERE r.id = ANY(%(ids)s::bigint[]) AND r.state = 'running'
     FOR NO KEY UPDATE OF r SKIP LOCKED
 )
 UPDATE jobs_run r SET lease_until = clock_timestamp() + %(lease)s
@@ -320,7 +321,7 @@ class Held(Protocol):
 def heartbeat(execute: Execute, claims: Sequence[Held], *, lease: timedelta) -> dict[tuple[int, int], bool]:
     """Renew the leases of claims that still stand. Return whether the cancel of each was requested, by run and attempt.
 
-    A single claim that is missing from the answer is lost: its lease ran out or another attempt holds the run. One of
+    A single claim that is missing from the answer is lost: it was reaped, and another attempt may hold the run. One of
     several may also have been passed over because its run was being changed; ask for it alone to know.
     """
     if len(claims) == 1:

@@ -6,8 +6,10 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
+from jobs.store.beatwatch import LEASES_MAY_BE_JUDGED, judging
 from jobs.store.claims import Claim, Lane
 from jobs.store.session import Execute
 
@@ -66,12 +68,17 @@ class Expired:
     """False for one of several runs that were claimed together: whether this one had begun is not recorded."""
 
 
-def lock_expired(execute: Execute, *, limit: int) -> list[Expired]:
-    """Lock runs whose lease has ended, with the output their attempts left behind. Call inside a transaction."""
+def lock_expired(execute: Execute, *, lease: timedelta, limit: int) -> list[Expired]:
+    """Lock runs whose lease has ended, with the output their attempts left behind. Call inside a transaction.
+
+    None are locked unless beats have watched the database for the length of a `lease`. That is asked in this
+    statement, since the database may have crashed after any other.
+    """
     rows = execute(
-        """
+        f"""
         WITH expired AS (
-            SELECT * FROM jobs_run WHERE state = 'running' AND lease_until < clock_timestamp()
+            SELECT * FROM jobs_run
+            WHERE state = 'running' AND lease_until < clock_timestamp() AND {LEASES_MAY_BE_JUDGED}
             ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
         )
         SELECT r.id, r.attempt, r.claim_token, r.handed_back, r.definition_id, r.queue, r.params, r.in_process,
@@ -79,8 +86,8 @@ def lock_expired(execute: Execute, *, limit: int) -> list[Expired]:
             (SELECT string_agg(c.data, ''::bytea ORDER BY c.start) FROM jobs_outputchunk c
              WHERE c.run_id = r.id AND c.attempt = r.attempt), NOT r.batchable
         FROM expired r JOIN jobs_definition d ON d.id = r.definition_id
-        """,
-        {"limit": limit},
+        """,  # noqa: S608 - the condition is ours
+        {"limit": limit, **judging(lease)},
     )
     return [_expired(row) for row in rows]
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jobs.rules import Rule
+from jobs.store.beatwatch import LEASES_MAY_BE_JUDGED, judging
 from jobs.store.session import Execute, array
 
 
@@ -296,10 +297,10 @@ class Agenda:
 def agenda(execute: Execute, *, batch: int, lease: timedelta) -> Agenda:
     """Ask what is due now, and how long until something else is. More than `batch` due jobs are a rush.
 
-    Leases are not judged before the database has been up for the length of one.
+    No lease counts as ended before beats have watched for the length of a `lease`.
     """
     [row] = execute(
-        """
+        f"""
         WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
         next AS MATERIALIZED (
             SELECT
@@ -322,9 +323,7 @@ def agenda(execute: Execute, *, batch: int, lease: timedelta) -> Agenda:
                 ORDER BY next_fire_at OFFSET %(batch)s) END,
             task <= now, run <= now,
             held,
-            -- Not while the server is young: this beat may not have been there to see it go and come back.
-            pg_postmaster_start_time() < now - %(lease)s
-                AND EXISTS (SELECT FROM jobs_run WHERE state = 'running' AND lease_until < now),
+            EXISTS (SELECT FROM jobs_run WHERE state = 'running' AND lease_until < now) AND {LEASES_MAY_BE_JUDGED},
             EXISTS (SELECT FROM jobs_run WHERE state IN ('scheduled', 'queued') AND expires_at <= now),
             extract(epoch FROM least(job, task, run, CASE WHEN held THEN (
                 SELECT min(next_at) FROM (
@@ -332,8 +331,8 @@ def agenda(execute: Execute, *, batch: int, lease: timedelta) -> Agenda:
                     UNION ALL SELECT next_at FROM jobs_queue WHERE next_at > clock.now) AS rated) END
             ) - now)::double precision
         FROM clock, next
-        """,
-        {"batch": batch, "lease": lease},
+        """,  # noqa: S608 - the condition is ours
+        {"batch": batch, **judging(lease)},
     )
     stale, due_jobs, rush, due_tasks, due_runs, held, expired, overdue, seconds = row
     return Agenda(

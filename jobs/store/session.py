@@ -16,7 +16,7 @@ from psycopg.adapt import Loader
 from psycopg.pq import Format
 
 from jobs import worker
-from jobs.conf import conf
+from jobs.conf import RECONNECT, conf
 from jobsched.domain.errors import JobschedError, Unavailable
 from jobsched.domain.wallclock import utc
 
@@ -176,13 +176,28 @@ def still_here() -> None:
         _spoke.at = time.monotonic()
 
 
-def _connect(**options: Any) -> psycopg.Connection[Row]:
-    """Open a connection as Django would. Raises NotConnected."""
+def session_parameters() -> dict[str, Any]:
+    """Return the connection parameters of a worker's slots: those of the project, with time limits where it has none.
+
+    Without them a slot could wait for minutes on a connection that is dead, and its lease would end meanwhile.
+    """
     wanted = connection.get_connection_params()
     for ours in ("cursor_factory", "context", "prepare_threshold"):
         wanted.pop(ours, None)
+    limits = {
+        "connect_timeout": round(RECONNECT.total_seconds()),
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": round(conf().lease.total_seconds() * 1000 / 3),
+    }
+    return limits | wanted
+
+
+def _connect(**options: Any) -> psycopg.Connection[Row]:
+    """Open a connection with the parameters of a worker's slots. Raises NotConnected."""
     try:
-        return psycopg.connect(**{**wanted, **options}, autocommit=True)
+        return psycopg.connect(**{**session_parameters(), **options}, autocommit=True)
     except _AWAY as error:
         raise NotConnected(f"the database cannot be reached: {error}") from error
 
@@ -193,8 +208,8 @@ PROBE_SECONDS: Final = 5
 
 def probe() -> None:
     """Open a connection and close it. Raises NotConnected when that fails, or when nothing can be written there."""
-    given = connection.get_connection_params().get("connect_timeout")
-    with _connect(connect_timeout=min(int(given or PROBE_SECONDS), PROBE_SECONDS)) as opened:
+    given = int(session_parameters()["connect_timeout"])
+    with _connect(connect_timeout=min(given or PROBE_SECONDS, PROBE_SECONDS)) as opened:
         for status in (b"in_hot_standby", b"default_transaction_read_only"):  # PostgreSQL reports both unasked
             if opened.pgconn.parameter_status(status) == b"on":
                 raise NotConnected("the database cannot be written to: it is a standby, or read-only")

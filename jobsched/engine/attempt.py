@@ -37,7 +37,9 @@ _READS_A_TURN: Final = 16
 """A flood must not keep the loop from its heartbeats."""
 _FLUSH_SECONDS: Final = 0.5
 _RETRY_SECONDS: Final = 1.0
-"""How soon a heartbeat is tried again while the database cannot be reached."""
+"""The longest pause between the beginnings of two tries to renew the lease while the database cannot be reached."""
+_RETRIES_A_HEARTBEAT: Final = 5
+"""Short leases leave less time for an outage, so their renewals are tried more often."""
 _KILL_SECONDS: Final = 10.0
 """How long the shim may take to report after it had to kill the run, on request or by the lease."""
 _NUDGE_SECONDS: Final = 0.5
@@ -57,6 +59,7 @@ class Attempt:
         self._memory = memory
         self._memory_kills = memory.count()
         self._deadline = deadline
+        self._heartbeat_failed = False
         self._clip = Clip(head=_KEPT, tail=_KEPT)
         self._sections = Sections()
         self._flushed = 0
@@ -97,7 +100,7 @@ class Attempt:
         now = lease_clock()
         limit = self._work.limit_seconds
         self._limit_at = float("inf") if limit is None else now + limit
-        self._beat_at = self._next_beat(now)
+        self._beat_at = max(now, self._next_beat())
         self._flush_at = now + _FLUSH_SECONDS
 
     def close(self) -> None:
@@ -237,6 +240,8 @@ class Attempt:
             self._lose(reasons.LEASE_RAN_OUT)
         if now >= self._limit_at and self._may_end_early:
             self._end_early(Verdict.TIMED_OUT)
+        if self._may_end_early and self._watch.stopping():
+            self._end_early(Verdict.HANDED_BACK)
         if now >= self._kill_at:
             self._killed_after_grace = True
             self._kill()
@@ -246,26 +251,35 @@ class Attempt:
             self._flush()
 
     def _beat(self) -> None:
+        began = lease_clock()
         try:
             pulse = self._watch.heartbeat()
         except Unavailable:
-            self._beat_at = lease_clock() + _RETRY_SECONDS
+            # The first failure may be that of an old connection only: the next try opens a new one.
+            self._beat_at = began + self._retry_seconds if self._heartbeat_failed else began
+            self._heartbeat_failed = True
             return
+        self._heartbeat_failed = False
         if pulse.lost:
             self._lose(reasons.LEASE_LOST)
             return
         self._deadline = pulse.deadline
-        self._beat_at = self._next_beat(lease_clock())
+        self._beat_at = max(lease_clock() + self._retry_seconds, self._next_beat())
         self._send_shim("renew", deadline=pulse.deadline)
-        if self._may_end_early and (pulse.cancel_requested or pulse.stopping):
-            self._end_early(Verdict.CANCELLED if pulse.cancel_requested else Verdict.HANDED_BACK)
+        if self._may_end_early and pulse.cancel_requested:
+            self._end_early(Verdict.CANCELLED)
 
-    def _next_beat(self, now: float) -> float:
-        """Return when to show a sign of life next: at the latest when half of what is left of the lease is over.
+    @property
+    def _retry_seconds(self) -> float:
+        return min(_RETRY_SECONDS, self._watch.heartbeat_seconds / _RETRIES_A_HEARTBEAT)
 
-        The lease may have run for a while: since a claim on a busy machine, or since another slot renewed it.
+    def _next_beat(self) -> float:
+        """Return when to renew the lease next, counted from when its present renewal, or the claim, was sent.
+
+        That may be a while ago: the machine was busy since the claim, or another slot renewed the lease.
         """
-        return now + min(self._watch.heartbeat_seconds, max(0.0, self._deadline - now) / 2)
+        sent = self._deadline - self._watch.lease_seconds
+        return sent + min(self._watch.heartbeat_seconds, self._watch.lease_seconds / 2)
 
     def _flush(self) -> None:
         if self._clip.head_length > self._flushed:

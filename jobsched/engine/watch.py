@@ -18,20 +18,27 @@ class Pulse:
     lost: bool = False
     """The lease belongs to somebody else now, or to nobody: kill the work at once."""
     cancel_requested: bool = False
-    stopping: bool = False
-    """This worker is to stop: end the work and hand the run back."""
 
 
 class Watch(Protocol):
     """Supplied by the caller for one attempt; every method is called in the thread that called `perform`."""
 
     heartbeat_seconds: float
+    """How long after a renewal was sent the next is sent."""
+    lease_seconds: float
+    """How long after a renewal was sent its deadline is."""
 
     def heartbeat(self) -> Pulse:
         """Renew the lease and ask for news. Raises `Unavailable` when the database cannot be reached."""
 
     def nudged(self) -> bool:
         """Tell whether to ask for news before the next heartbeat is due. Called about twice a second; be quick."""
+
+    def stopping(self) -> bool:
+        """Tell whether this worker stops, so that the work is to be ended and its run handed back.
+
+        Asks no database, which may be away. Called in each turn of the loop; be quick.
+        """
 
     def flush(self, chunk: bytes) -> None:
         """Take output that is new since the last call. It lies within the head that is kept.

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -21,9 +22,45 @@ from jobsched.shim.users import service_user
 from tests.processes import wait_for
 
 
+class Pair:
+    """A primary and its replica, and the address that names both."""
+
+    def __init__(self, primary: DatabaseServer, replica: DatabaseServer, replica_folder: Path) -> None:
+        self.primary = primary
+        self.replica = replica
+        self.url = self._both(primary.url)
+        self._replica_folder = replica_folder
+
+    def fail_over(self) -> None:
+        """Kill the primary and promote the replica."""
+        self.primary.kill()
+        promote(self._replica_folder)
+
+    def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Read from whichever can be written to, as a superuser."""
+        with psycopg.connect(self._both(self.primary.superuser_url) + "?target_session_attrs=read-write") as connection:
+            cursor = connection.execute(statement, values)
+            return cursor.fetchall() if cursor.description else []
+
+    def _both(self, url: str) -> str:
+        first, second = urlsplit(url), urlsplit(self.replica.url)
+        return first._replace(netloc=f"{first.netloc},{second.hostname}:{second.port}").geturl()
+
+
 @contextmanager
-def synchronous_replica(primary: DatabaseServer, folder: Path, *, of: Path) -> Iterator[DatabaseServer]:
-    """Run a replica in `folder` of the primary whose data is in `of`. The primary commits nothing without it."""
+def pair_of_servers(folder: Path) -> Iterator[Pair]:
+    """Run a primary and a synchronous replica of it, with their data in `folder`."""
+    one, two = folder / "one", folder / "two"
+    with postgres(one) as primary, replica_of(primary, two, of=one, synchronous=True) as replica:
+        yield Pair(primary, replica, two)
+
+
+@contextmanager
+def replica_of(primary: DatabaseServer, folder: Path, *, of: Path, synchronous: bool) -> Iterator[DatabaseServer]:
+    """Run a replica in `folder` of the primary whose data is in `of`.
+
+    With a `synchronous` one the primary commits nothing without it.
+    """
     DataFolder(folder).create()
     shutil.copy(of / "secrets.json", folder / "secrets.json")  # the roles, and so their passwords, are the same
     data = _data(folder)
@@ -39,14 +76,15 @@ def synchronous_replica(primary: DatabaseServer, folder: Path, *, of: Path) -> I
     )
     with postgres(folder) as replica:
         with psycopg.connect(primary.superuser_url, autocommit=True) as connection:
-            connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
-            connection.execute("SELECT pg_reload_conf()")
+            if synchronous:
+                connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+                connection.execute("SELECT pg_reload_conf()")
+            expected = ("streaming", "sync" if synchronous else "async")
 
-            def is_synchronous() -> bool:
-                found = connection.execute("SELECT sync_state FROM pg_stat_replication").fetchall()
-                return found == [("sync",)]
+            def replicates() -> bool:
+                return connection.execute("SELECT state, sync_state FROM pg_stat_replication").fetchall() == [expected]
 
-            wait_for(is_synchronous, timeout=60, what="synchronous replication")
+            wait_for(replicates, timeout=60, what="replication")
         yield replica
 
 

@@ -6,19 +6,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 
 from jobsched.client import Client
 from jobsched.domain.errors import JobschedError
 from jobsched.local.account import PROJECT
-from jobsched.local.servers import Server, postgres
-from tests.acceptance.replicas import promote, synchronous_replica
+from tests.acceptance.replicas import Pair, pair_of_servers
 from tests.processes import Process, wait_for
 
 JOBS = """
@@ -30,34 +26,10 @@ jobs:
 Start = Callable[..., Process]
 
 
-class Pair:
-    """A primary, its replica, and the address that names both."""
-
-    def __init__(self, primary: Server, replica: Server, replica_folder: Path) -> None:
-        self.primary = primary
-        self.replica = replica
-        second = urlsplit(replica.url)
-        first = urlsplit(primary.url)
-        self.url = first._replace(netloc=f"{first.netloc},{second.hostname}:{second.port}").geturl()
-        self._replica_folder = replica_folder
-
-    def fail_over(self) -> None:
-        self.primary.kill()
-        promote(self._replica_folder)
-
-    def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        """Read from the replica."""
-        with psycopg.connect(self.replica.url) as connection:
-            return connection.execute(statement, values).fetchall()
-
-
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Pair]:
-    one, two = tmp_path / "one", tmp_path / "two"
-    with ExitStack() as stack:
-        primary = stack.enter_context(postgres(one))
-        replica = stack.enter_context(synchronous_replica(primary, two, of=one))
-        yield Pair(primary, replica, two)
+    with pair_of_servers(tmp_path) as servers:
+        yield servers
 
 
 @pytest.fixture

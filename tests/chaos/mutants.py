@@ -17,21 +17,13 @@ from jobsched.shim.lease import Lease
 
 
 def no_fence() -> None:
-    """Let whoever once held a run record its end and renew its lease; the lease may even have ended."""
+    """Let whoever once held a run record its end and renew its lease."""
     _rewrite_statements("AND r.attempt = i.attempt AND r.claim_token = i.token AND r.state", "AND r.state")
     # The constraint that allows an attempt to be recorded once is the fence's second line.
     recorded_once = "FROM settled s JOIN i ON i.run_id = s.id"
     _rewrite_statements(recorded_once, f"{recorded_once} ON CONFLICT DO NOTHING")
-    claims._HEARTBEAT = _without(
-        claims._HEARTBEAT,
-        " AND r.attempt = %(attempt)s AND r.claim_token = %(token)s",
-        " AND r.lease_until > clock_timestamp()",
-    )
-    claims._HEARTBEATS = _without(
-        claims._HEARTBEATS,
-        " AND r.attempt = h.attempt AND r.claim_token = h.token",
-        " AND r.lease_until > clock_timestamp()",
-    )
+    claims._HEARTBEAT = _without(claims._HEARTBEAT, " AND r.attempt = %(attempt)s AND r.claim_token = %(token)s")
+    claims._HEARTBEATS = _without(claims._HEARTBEATS, " AND r.attempt = h.attempt AND r.claim_token = h.token")
 
 
 def no_compare_and_set() -> None:

@@ -24,6 +24,25 @@ def _cheap_passwords(settings: Any) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
+@pytest.fixture(autouse=True)
+def _watched_by_beats(request: pytest.FixtureRequest) -> None:
+    """Beats have watched the database for ever, so that an expired lease is reaped by whoever calls `reap`."""
+    if {"db", "transactional_db"} & set(request.fixturenames):
+        request.getfixturevalue("transactional_db")
+        set_watch(since="-infinity", seen_at="infinity")
+
+
+def set_watch(*, since: str, seen_at: str) -> None:
+    """Say since when beats have watched the database, and when one looked last, as PostgreSQL reads moments."""
+    django_connection(
+        """
+        INSERT INTO jobs_beatwatch VALUES (1, %(since)s::timestamptz, %(seen_at)s::timestamptz)
+        ON CONFLICT (id) DO UPDATE SET since = EXCLUDED.since, seen_at = EXCLUDED.seen_at
+        """,
+        {"since": since, "seen_at": seen_at},
+    )
+
+
 @pytest.fixture
 def own_slot() -> Iterator[None]:
     """The slot that `running.work` makes in this process is the test's own, and gone after it."""

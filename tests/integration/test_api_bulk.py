@@ -379,7 +379,7 @@ class TestReceipts:
         until = datetime.fromisoformat(told["lease_until"])
         assert told["state"] == "running"
         assert "the request is recorded" in told["cancelling"]
-        assert "at its next heartbeat at the latest (every 10 seconds)" in told["cancelling"]
+        assert "at its next heartbeat at the latest (every 5 seconds)" in told["cancelling"]
         assert f"ends with its lease, at {until:%Y-%m-%d %H:%M:%S} UTC" in told["cancelling"]
 
     def test_a_worker_that_is_gone_is_said_to_be(

@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import timedelta
-from types import ModuleType
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from celery import current_app
-from django.db import OperationalError, connection, connections
+from django.db import connection, connections
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
@@ -21,9 +20,9 @@ from jobs import beat
 from jobs.beat import JobScheduler
 from jobs.conf import conf
 from jobs.models import Job, Run, Schedule
-from jobs.services import scheduling
+from jobs.services import recovery, scheduling
 from jobs.store.session import Session, django_connection
-from tests.integration.conftest import claim_next
+from tests.integration.conftest import claim_next, set_watch
 from tests.processes import wait_for
 
 
@@ -34,61 +33,101 @@ def scheduler(transactional_db: None) -> Iterator[JobScheduler]:
     scheduler.close()
 
 
-def set_lease(monkeypatch: pytest.MonkeyPatch, module: ModuleType, lease: timedelta) -> None:
-    """Change how long a lease is for one module."""
-    changed = replace(conf(), lease=lease)
-    monkeypatch.setattr(module, "conf", lambda: changed)
+def ago(seconds: float) -> str:
+    """Return a moment as PostgreSQL reads it."""
+    return (timezone.now() - timedelta(seconds=seconds)).isoformat()
 
 
-def test_workers_record_what_ended_during_an_outage_before_leases_are_judged(
-    scheduler: JobScheduler,
-    session: Session,
-    make_runs: Callable[..., list[Run]],
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("since", "seen", "judged"),
+    [
+        pytest.param(25, 0, False, id="watched for less than a lease"),
+        pytest.param(90, 7, False, id="nobody has looked lately"),
+        pytest.param(90, 0, True, id="watched for more than a lease"),
+    ],
+)
+def test_leases_are_judged_once_beats_have_watched_for_the_length_of_one(
+    session: Session, make_runs: Callable[..., list[Run]], since: float, seen: float, judged: bool
 ) -> None:
-    def away() -> int:
-        raise OperationalError("the database is restarting")
-
-    set_lease(monkeypatch, scheduling, timedelta(0))  # the server itself may have been started just now
-    [run] = make_runs()
+    make_runs()
     claim_next(session, lease_seconds=-1)
-    with monkeypatch.context() as outage:
-        outage.setattr(scheduling, "agenda", away)
+    set_watch(since=ago(since), seen_at=ago(seen))
+    assert scheduling.agenda().expired is judged
+    assert recovery.reap() == int(judged)
+
+
+def test_no_lease_is_judged_before_a_beat_has_looked(session: Session, make_runs: Callable[..., list[Run]]) -> None:
+    """After a crash of the database and after the promotion of a replica there is no watch: it is unlogged."""
+    make_runs()
+    claim_next(session, lease_seconds=-1)
+    django_connection("DELETE FROM jobs_beatwatch", {})
+    assert scheduling.agenda().expired is False
+    assert recovery.reap() == 0
+
+
+def watched_since() -> Any:
+    return django_connection("SELECT since FROM jobs_beatwatch", {})[0][0]
+
+
+@pytest.mark.parametrize(
+    ("seen", "begins"),
+    [
+        pytest.param(1, False, id="another look in time"),
+        pytest.param(-0.5, False, id="clock set back a little"),
+        pytest.param(7, True, id="no look for a while, or clock set forth"),
+        pytest.param(-60, True, id="clock set back"),
+    ],
+)
+def test_a_gap_begins_the_watch_anew(transactional_db: None, seen: float, begins: bool) -> None:
+    long_ago = ago(3600)
+    set_watch(since=long_ago, seen_at=ago(seen))
+    assert recovery.note_beat() is begins
+    assert (watched_since() == datetime.fromisoformat(long_ago)) is not begins
+    assert not recovery.note_beat()
+
+
+def test_a_clock_that_is_behind_that_of_the_lost_primary_makes_no_lease_longer(
+    session: Session, make_runs: Callable[..., list[Run]]
+) -> None:
+    """A promoted replica reads leases that the primary's clock has set."""
+    [run] = make_runs()
+    claim_next(session, lease_seconds=7200)
+    django_connection("DELETE FROM jobs_beatwatch", {})
+    assert recovery.note_beat()
+    run.refresh_from_db()
+    assert run.lease_until is not None and run.lease_until <= timezone.now() + conf().lease
+
+
+def test_a_beat_that_was_just_started_judges_leases_only_where_another_has_watched(
+    scheduler: JobScheduler, session: Session, make_runs: Callable[..., list[Run]]
+) -> None:
+    first, second = make_runs(2)
+    claim_next(session, lease_seconds=-1)
+    django_connection("DELETE FROM jobs_beatwatch", {})
+    for _ in range(2):
         scheduler.tick()
+        scheduler._swept_at = 0.0
+    first.refresh_from_db()
+    assert first.state == "running"
 
+    claim_next(session, lease_seconds=-1)
+    set_watch(since=ago(3600), seen_at=ago(1))
     scheduler.tick()
-    run.refresh_from_db()
-    assert run.state == "running"
-
-    set_lease(monkeypatch, beat, timedelta(0))
-    scheduler.tick()
-    run.refresh_from_db()
-    assert run.state == "scheduled"
+    second.refresh_from_db()
+    assert second.state == "scheduled"
 
 
 def test_a_beat_that_was_frozen_lets_the_workers_of_its_host_end_their_work_first(
     scheduler: JobScheduler, session: Session, make_runs: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_lease(monkeypatch, scheduling, timedelta(0))
+    """Other beats have watched meanwhile."""
     scheduler.tick()
     [run] = make_runs()
     claim_next(session, lease_seconds=-1)
     now = beat.lease_clock()
     for seconds, state in ((6, "running"), (8, "running"), (10, "scheduled")):
+        set_watch(since=ago(3600), seen_at=ago(0))
         monkeypatch.setattr(beat, "lease_clock", lambda clock=now + seconds: clock)
-        scheduler.tick()
-        run.refresh_from_db()
-        assert run.state == state
-
-
-def test_leases_are_not_judged_while_the_server_is_young(
-    scheduler: JobScheduler, session: Session, make_runs: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A beat that was started after an outage has not seen it."""
-    [run] = make_runs()
-    claim_next(session, lease_seconds=-1)
-    for lease, state in ((timedelta(days=3650), "running"), (timedelta(0), "scheduled")):
-        set_lease(monkeypatch, scheduling, lease)
         scheduler.tick()
         run.refresh_from_db()
         assert run.state == state

@@ -8,8 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from jobs.models import Attempt, Job, OutputChunk, Run, Transition
+from jobs.services import recovery
 from jobs.store import births, claims, control
 from jobs.store.births import Birth
 from jobs.store.claims import Claim, Settlement
@@ -142,19 +144,30 @@ def test_an_attempt_number_never_goes_back(session: Session, make_runs: MakeRuns
 
 
 def test_a_heartbeat_renews_only_what_stands(session: Session, make_runs: MakeRuns) -> None:
-    alive, expired = make_runs(2)
+    alive, reaped = make_runs(2)
     [first] = claim_next(session)
     [second] = claim_next(session, lease_seconds=-1)
-    assert (first.run_id, second.run_id) == (alive.pk, expired.pk)
+    assert (first.run_id, second.run_id) == (alive.pk, reaped.pk)
+    assert recovery.reap() == 1
 
     standing = claims.heartbeat(session, [first, second], lease=timedelta(minutes=5))
 
     assert standing == {(alive.pk, 1): False}
-    before = expired.lease_until
-    expired.refresh_from_db()
-    assert expired.lease_until is not None and expired.lease_until != before
     control.cancel(django_connection, [alive.pk], actor="ada")
     assert claims.heartbeat(session, [first], lease=timedelta(minutes=5)) == {(alive.pk, 1): True}
+
+
+def test_a_lease_that_has_ended_is_renewed_unless_it_was_reaped(session: Session, make_runs: MakeRuns) -> None:
+    """A crash of the database forgets the last renewals; then leases look as if they had ended."""
+    make_runs(2)
+    [alone] = claim_next(session, lease_seconds=-1)
+    [other] = claim_next(session, lease_seconds=-1)
+
+    assert claims.heartbeat(session, [alone], lease=timedelta(minutes=5)) == {(alone.run_id, 1): False}
+    assert len(claims.heartbeat(session, [alone, other], lease=timedelta(minutes=5))) == 2
+
+    assert recovery.reap() == 0
+    assert Run.objects.filter(state="running", lease_until__gt=timezone.now() + timedelta(minutes=4)).count() == 2
 
 
 def test_heartbeats_stay_hot(session: Session, make_runs: MakeRuns) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 import tests.hostile_callables
 import tests.sample_callables  # noqa: F401
-from jobs import messages
+from jobs import messages, worker
 from jobs.conf import conf
 from jobs.models import Attempt, Job, Run
 from jobs.services import control, running
@@ -187,3 +188,59 @@ def test_a_slot_whose_turn_is_over_leaves_the_rest_to_the_slot_that_gets_its_hin
     monkeypatch.setattr(messages, "hint", lambda waiting: not told.append(waiting))
     running.work("default", hostname="slot@test")
     assert (states(runs), told) == (["succeeded", "queued"], [{"default": 1}])
+
+
+over = threading.Event()
+"""Set when a callable of this file may return."""
+
+
+@callable_job("test.until-over", in_process=True)
+def until_over() -> bool:
+    """Wait in small parts, so that an exception of the slot arrives."""
+    worker.look()  # the lease is renewed at once
+    return any(over.wait(0.1) for _ in range(300))
+
+
+@pytest.fixture
+def run_until_over(make_job: Callable[..., Job]) -> Run:
+    over.clear()
+    make_job("Until over", kind="python", spec={"call": "test.until-over"}, in_process=True)
+    return control.trigger(job="Until over", actor="test")
+
+
+def test_an_in_process_run_ends_with_its_lease_while_its_renewal_waits_for_the_database(
+    run_until_over: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exits: list[int] = []
+
+    def never_answer(*_: Any, **__: Any) -> None:
+        over.wait(30)
+        raise Unavailable("the database does not answer")
+
+    def leave(code: int) -> None:
+        exits.append(code)
+        over.set()
+        threading.Event().wait()  # the thread that keeps the deadline goes no further
+
+    monkeypatch.setattr(inline.store, "heartbeat", never_answer)
+    monkeypatch.setattr(inline, "deadline_seconds", lambda: 1.5)
+    monkeypatch.setattr("jobs.services.running.inline.os._exit", leave)
+
+    running.work("default", hostname="slot@test")
+
+    assert exits == [70]
+
+
+def test_an_in_process_run_is_handed_back_by_a_worker_that_stops_while_the_database_is_away(
+    run_until_over: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        monkeypatch.setattr(worker, "out_of_time", lambda: True)
+        raise Unavailable("the database cannot be reached")
+
+    monkeypatch.setattr(inline.store, "heartbeat", lambda *_, **__: {(run_until_over.pk, 1): False})
+    monkeypatch.setattr(inline.store, "record_begin", away)
+
+    running.work("default", hostname="slot@test")
+
+    assert next(a.verdict for a in Attempt.objects.filter(run=run_until_over).order_by("number")) == "handed_back"

@@ -37,7 +37,7 @@ MUST_MEET = (
     "run taken over",
     "stale result refused",
     "stale result beside another attempt",
-    "expired lease not renewed",
+    "expired lease renewed",
     "result in doubt",
     "claim in doubt",
 )
@@ -130,8 +130,11 @@ MUTANTS = (
         finds=r"I\d: |should be",
     ),
     Mutant(
-        name="expired-leases-renewed",
-        heartbeat={" AND r.lease_until > clock_timestamp()": ""},
+        name="lost-claims-renewed",
+        heartbeat={
+            " AND r.attempt = %(attempt)s AND r.claim_token = %(token)s": "",
+            " AND r.attempt = h.attempt AND r.claim_token = h.token": "",
+        },
         finds="renewed .* and should have",
     ),
     Mutant(name="no-on-conflict", fire={"ON CONFLICT DO NOTHING": ""}, finds="jobs_run_one_per_instant"),
@@ -165,7 +168,10 @@ def test_without_a_guard_the_machine_finds_a_broken_promise(
         monkeypatch.setattr(claims, "_STATEMENTS", altered)
     if mutant.heartbeat:
         for name in ("_HEARTBEAT", "_HEARTBEATS"):
-            monkeypatch.setattr(claims, name, _altered(getattr(claims, name), mutant.heartbeat))
+            before_change = getattr(claims, name)
+            altered_heartbeat = _altered(before_change, mutant.heartbeat, some=True)
+            assert altered_heartbeat != before_change
+            monkeypatch.setattr(claims, name, altered_heartbeat)
     if mutant.fire:
         monkeypatch.setattr(births, "_CREATE", _altered(births._CREATE, mutant.fire))
     for name, call in (mutant.calls or {}).items():

@@ -14,7 +14,7 @@ from jobsched import callables
 from jobsched.allowed_modules import AllowedModules
 from jobsched.domain.errors import Unavailable
 from jobsched.domain.outcomes import Report, Verdict
-from jobsched.engine import Slot
+from jobsched.engine import Pulse, Slot, attempt
 from jobsched.shim.lease import lease_clock
 from tests.engine_kit import LEASE_SECONDS, ScriptedWatch, alive, call, marker, shell, with_longer_times
 
@@ -91,7 +91,7 @@ def test_a_lease_that_has_run_for_long_before_the_work_begins_is_renewed_in_time
     """The machine was busy between the claim and the start: the next heartbeat would come too late."""
 
     def perform(factor: float) -> Report:
-        watches.append(ScriptedWatch(heartbeat_seconds=10.0 * factor))
+        watches.append(ScriptedWatch(heartbeat_seconds=10.0 * factor, lease_seconds=60.0 * factor))
         return slot.perform(shell(f"sleep {3 * factor}"), watches[-1], deadline=lease_clock() + 2.0 * factor)
 
     watches: list[ScriptedWatch] = []
@@ -113,18 +113,41 @@ def test_a_lease_that_is_found_half_over_is_looked_at_again_in_time(slot: Slot) 
     assert watches[-1].beats >= 3
 
 
-@pytest.mark.parametrize(
-    ("answer", "verdict", "reason"),
-    [
-        ({"cancel_requested": True}, Verdict.CANCELLED, "cancelled on request; ended by SIGTERM"),
-        ({"stopping": True}, Verdict.HANDED_BACK, "its worker is stopping; ended by SIGTERM"),
-    ],
-)
-def test_what_the_heartbeat_asks_for_ends_the_work(
-    slot: Slot, answer: dict[str, bool], verdict: Verdict, reason: str
-) -> None:
-    report = slot.perform(shell("sleep 60"), ScriptedWatch(answer=answer), deadline=deadline())
-    assert (report.outcome.verdict, report.outcome.reason) == (verdict, reason)
+def test_the_next_heartbeat_is_counted_from_when_the_present_renewal_was_sent(slot: Slot) -> None:
+    """A renewal by another slot is older than the answer; the pause between two renewals must not become longer."""
+    watch = ScriptedWatch(heartbeat_seconds=12.0)
+    sent = lease_clock() - 10.0  # of a lease of 60 s
+    report = slot.perform(shell("sleep 4; echo done"), watch, deadline=sent + watch.lease_seconds)
+    assert report.outcome.verdict is Verdict.SUCCEEDED
+    assert watch.beats >= 1
+
+
+def test_a_failed_heartbeat_is_tried_again_at_once(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server may have been started again: only the old connection is of no use then."""
+
+    class FailsOnce(ScriptedWatch):
+        def heartbeat(self) -> Pulse:
+            self.unavailable = self.beats == 0
+            return super().heartbeat()
+
+    monkeypatch.setattr(attempt, "_RETRY_SECONDS", 3600.0)
+    watch = FailsOnce(heartbeat_seconds=18_000.0, answer={"cancel_requested": True})
+    report = slot.perform(shell("sleep 60"), watch, deadline=lease_clock() + 25.0)
+    assert report.outcome.verdict is Verdict.CANCELLED
+
+
+def test_a_cancel_that_the_heartbeat_reports_ends_the_work(slot: Slot) -> None:
+    report = slot.perform(shell("sleep 60"), ScriptedWatch(answer={"cancel_requested": True}), deadline=deadline())
+    assert report.outcome.verdict is Verdict.CANCELLED
+    assert report.outcome.reason == "cancelled on request; ended by SIGTERM"
+
+
+@pytest.mark.parametrize("unavailable", [False, True], ids=["database there", "database away"])
+def test_a_worker_that_stops_ends_the_work(slot: Slot, unavailable: bool) -> None:
+    watch = ScriptedWatch(worker_stops=True, unavailable=unavailable)
+    report = slot.perform(shell("sleep 60"), watch, deadline=lease_clock() + 50.0)
+    assert report.outcome.verdict is Verdict.HANDED_BACK
+    assert report.outcome.reason == "its worker is stopping; ended by SIGTERM"
 
 
 def test_a_nudge_asks_the_watch_without_waiting_for_the_next_heartbeat(slot: Slot) -> None:

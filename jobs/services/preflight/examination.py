@@ -9,7 +9,18 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from jobs import broker, messages
 from jobs.broker import BrokerFacts
 from jobs.conf import conf
-from jobs.services.preflight import hosts, postgres, queues, rabbitmq, rejected, schema, timeliness, work, workers
+from jobs.services.preflight import (
+    hosts,
+    leases,
+    postgres,
+    queues,
+    rabbitmq,
+    rejected,
+    schema,
+    timeliness,
+    work,
+    workers,
+)
 from jobs.services.preflight.findings import Finding, Notes, Report, first_line
 from jobs.store import facts
 from jobs.store.facts import QueueUse
@@ -20,7 +31,7 @@ def examine() -> Report:
     """Look at everything. Takes some seconds at most when a server does not answer; changes nothing."""
     found, used = _database()
     found += _broker(used)
-    return Report(findings=found + hosts.look())
+    return Report(findings=found + leases.look() + hosts.look())
 
 
 def _database() -> tuple[list[Finding], list[QueueUse]]:

@@ -28,6 +28,8 @@ PLACES: Final = 128
 """Slots of a worker beyond so many renew their own."""
 ALIVE_SECONDS: Final = 1.0
 """Who has not been seen for longer may be dead; its lease must end then. Slots look up twice as often."""
+_GOLDEN: Final = 0.618033988749895
+"""Multiples of it, without their whole part, lie evenly between 0 and 1, however many there are."""
 
 _CLAIM: Final = struct.Struct("=qq16s")
 _ANSWER: Final = struct.Struct("=16sdd")
@@ -70,6 +72,14 @@ class Place:
         self._memory = memory
         self._number = number
         self._start = number * _SIZE
+
+    @property
+    def turn(self) -> float:
+        """A number from 0 to 1 that differs from slot to slot, and is spread evenly however many slots there are.
+
+        Who renews at the same moment as others cannot see their renewal.
+        """
+        return self._number * _GOLDEN % 1.0
 
     def post(self, claim: Held) -> None:
         """Let others renew this claim from now on, for as long as `alive` is called."""

@@ -2,7 +2,8 @@
 
 A second thread watches. When a batch takes long, it records what has ended, hands back what has not begun and
 renews the lease of the run in hand. It enforces time limits: first by an exception in the callable, then, since
-nothing can end a thread from outside, by ending the slot, which Celery replaces.
+nothing can end a thread from outside, by ending the slot, which Celery replaces. A third thread ends the slot when the
+lease of the run in hand was not renewed in time: the second may be waiting for the database then.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ class Inline:
         self._looks = worker.looks()
         self._busy = threading.Event()
         signal.signal(signal.SIGALRM, self._raise_in_callable)
-        threading.Thread(target=self._watch, name="inline-watch", daemon=True).start()
+        for task, name in ((self._watch, "inline-watch"), (self._keep_deadline, "inline-deadline")):
+            threading.Thread(target=task, name=name, daemon=True).start()
 
     def perform(self, claims: list[Claim]) -> list[Settlement]:
         """Perform a batch. What was recorded meanwhile is missing from the answer."""
@@ -179,16 +181,25 @@ class Inline:
                     logger.debug("in-process batch not renewed error=%s", error)
                 except Exception:  # nobody else would renew or end the run in hand
                     logger.exception("in-process batch not looked after, trying again")
-                if lease_clock() > self._renewed_at + deadline_seconds():
-                    self._end_slot(session, None)
+
+    def _keep_deadline(self) -> None:
+        """End this process when the lease of the run in hand ends. Waits for no lock and for no server."""
+        while True:
+            self._busy.wait()
+            time.sleep(LOOK_SECONDS)
+            current = self._current
+            overdue = lease_clock() > self._renewed_at + deadline_seconds()
+            # Asked again: the next run of the batch may have begun between the two lines, and its lease with it.
+            if overdue and current is not None and current is self._current:
+                logger.error("slot ended: the lease of its in-process run was not renewed run=%d", current.run_id)
+                os._exit(70)
 
     def _look(self, session: Session, now: float) -> None:
         with self._lock:
             current, work, took = self._current, self._current_work, now - self._current_began
             if current is None or work is None:
                 return
-            if now - self._began > HOLD_UP_SECONDS:
-                self._part_from(session, current)
+        # First what needs no database: it may be away.
         if worker.out_of_time() and self._slot.content(current)[2].on_lost != OnLost.FAIL:
             self._interrupt_current(current, WorkerStopping)
         if work.limit_seconds is not None and took > work.limit_seconds:
@@ -198,6 +209,10 @@ class Inline:
         looks, self._looks = self._looks, worker.looks()
         if looks != self._looks or now - self._renewed_at > conf().heartbeat.total_seconds():
             self._renew(session, current)
+        if now - self._began > HOLD_UP_SECONDS:
+            with self._lock:
+                if current is self._current:
+                    self._part_from(session, current)
 
     def _part_from(self, session: Session, current: Claim) -> None:
         """Under the lock: record all of the batch except for the current run; what cannot be recorded now is kept.
@@ -221,12 +236,15 @@ class Inline:
     def _renew(self, session: Session, current: Claim) -> None:
         sent = lease_clock()
         standing = store.heartbeat(session, [current], lease=conf().lease)
-        if current is not self._current:  # it has ended meanwhile, and its claim with it
-            return
-        if (current.run_id, current.attempt) not in standing:
+        stands = (current.run_id, current.attempt) in standing
+        with self._lock:
+            if current is not self._current:  # it has ended meanwhile, and its claim with it
+                return
+            if stands:
+                self._renewed_at = sent
+        if not stands:
             logger.error("in-process run lost its lease, ending the slot run=%d", current.run_id)
             self._end_slot(session, None)
-        self._renewed_at = sent
         if standing[current.run_id, current.attempt]:
             self._interrupt_current(current, CancelRequested)
 

@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 FRESH = 0.75
 """A renewal by another slot spares a heartbeat as long as it is no older than this part of the pause between two."""
+FIRST_TURN = 0.8
+"""The slots of a worker renew at different moments, from this part of the pause on, so that one renews for all."""
 SICK_SECONDS = 1.0
 """How long a slot that can start no process keeps out of the way of those that can."""
 
@@ -78,7 +80,7 @@ class ClaimWatch:
     """What the engine asks while a run is under way, answered by the database, or by a slot that has just asked it."""
 
     def __init__(self, slot: SlotProcess, claim: Claim, *, repeatable: bool) -> None:
-        self.heartbeat_seconds = conf().heartbeat.total_seconds()
+        self.lease_seconds = deadline_seconds()
         self.flushed = 0
         self._slot = slot
         self._claim = claim
@@ -88,6 +90,8 @@ class ClaimWatch:
         self._hurried = False
         self._place = board.place()
         self._place.post(claim)
+        turn = FIRST_TURN + (1 - FIRST_TURN) * self._place.turn
+        self.heartbeat_seconds = conf().heartbeat.total_seconds() * turn
 
     def close(self) -> None:
         """The attempt has ended: nobody need renew its lease any more."""
@@ -104,10 +108,9 @@ class ClaimWatch:
             cancel_requested = standing.get(self._mine, False)
             self._hurried = False
         return Pulse(
-            deadline=sent + deadline_seconds(),
+            deadline=sent + self.lease_seconds,
             lost=lost,
             cancel_requested=cancel_requested,
-            stopping=self._hands_back(),
         )
 
     def _renew(self, others: Sequence[Posted], sent: float) -> Mapping[tuple[int, int], bool]:
@@ -124,12 +127,15 @@ class ClaimWatch:
         """Tell whether there is reason to ask the database before the next heartbeat is due."""
         self._place.alive()
         before, self._looks = self._looks, worker.looks()
-        news = self._place.called() or before != self._looks or self._hands_back()
+        news = self._place.called() or before != self._looks
         self._hurried = self._hurried or news  # until the database has answered
         return news
 
-    def _hands_back(self) -> bool:
-        """What must not be repeated is not handed back once it has begun: a stopping worker waits for its end."""
+    def stopping(self) -> bool:
+        """Tell whether this worker has given its runs their time, so that the run is to be handed back.
+
+        What must not be repeated is not handed back once it has begun: a stopping worker waits for its end.
+        """
         return self._repeatable and worker.out_of_time()
 
     def flush(self, chunk: bytes) -> None:

@@ -228,5 +228,4 @@ class SlotProcess:
 
 def deadline_seconds() -> float:
     """How long after a renewal was sent the work must be dead if no other followed: the lease less a margin."""
-    lease = conf().lease.total_seconds()
-    return lease - max(1.0, lease / 10)
+    return (conf().lease - conf().margin).total_seconds()

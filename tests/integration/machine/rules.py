@@ -378,13 +378,32 @@ class Lives(RuleBasedStateMachine):
             self.lease_ends(running.index(self._any(running, late)))
         self._begin()
         standing = store.heartbeat(self.slots[whose].session, asked, lease=LEASE)
-        self.met["expired lease not renewed"] += any(self.runs[claim.run_id].expired for claim in asked)
-        expected = {
-            (claim.run_id, claim.attempt): self.runs[claim.run_id].asked_to_end
-            for claim in asked
-            if self.runs[claim.run_id].holds(claim.attempt, claim.token) and not self.runs[claim.run_id].expired
-        }
+        held = [claim for claim in asked if self.runs[claim.run_id].holds(claim.attempt, claim.token)]
+        expected = {(claim.run_id, claim.attempt): self.runs[claim.run_id].asked_to_end for claim in held}
         assert standing == expected, f"renewed {standing}, and should have {expected}"
+        for claim in held:
+            self.met["expired lease renewed"] += self.runs[claim.run_id].expired
+            self.runs[claim.run_id].expired = False
+
+    @precondition(lambda self: self._lost_beside_another())
+    @rule(whose=whose, index=which, with_others=st.booleans())
+    def beat_of_a_lost_claim(self, whose: int, index: int, with_others: bool) -> None:
+        """A slot does not know yet that another holds its run."""
+        self._begin()
+        lost = self._lost_beside_another()
+        asked = lost if with_others else [self._any(lost, index)]
+        standing = store.heartbeat(self.slots[whose].session, asked, lease=LEASE)
+        assert standing == {}, f"renewed {standing}, and should have none"
+        self.met["lost claim not renewed"] += 1
+
+    def _lost_beside_another(self) -> list[Claim]:
+        """Return claims that are lost and whose run is under way in another attempt."""
+        claims = [claim for mine in self.held for claim in mine] + self.former
+        return [
+            claim
+            for claim in claims
+            if (run := self.runs[claim.run_id]).state is State.RUNNING and not run.holds(claim.attempt, claim.token)
+        ]
 
     # -- what must hold -------------------------------------------------------------------------------------
 
