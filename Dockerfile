@@ -28,6 +28,7 @@ RUN groupadd --gid 10001 jobsched \
     && install -d -o jobsched -g jobsched -m 0711 /var/lib/jobsched
 COPY --from=build /opt/jobsched /opt/jobsched
 COPY deploy/entrypoint.py deploy/write_secrets.py deploy/answers.py /app/deploy/
+COPY manage.py /app/
 # /app is where an image built on this one puts its own modules (docs/deployment.md).
 ENV PATH=/opt/jobsched/bin:$PATH \
     PYTHONPATH=/app \

@@ -17,6 +17,7 @@
 | JOBSCHED_LEASE_SECONDS | how long a claim lasts without a sign of life | 30 |
 | JOBSCHED_HEARTBEAT_SECONDS | how often a lease is renewed; at most half of it | a sixth of the lease |
 | JOBSCHED_STOP_GRACE_SECONDS | how long a stopping worker lets its runs go on before it ends and hands them back | 15 |
+| JOBSCHED_IDLE_CONNECTION_SECONDS | after so long without work a slot closes its database connections; 0: never | 20 |
 | JOBSCHED_TASK_EVENTS | workers tell Flower of each run | true |
 | JOBSCHED_PREPARED_STATEMENTS | off behind PgBouncer in transaction mode | true |
 | JOBSCHED_STATEMENT_TIMEOUT_SECONDS | a statement, except of migrations, may take so long; 0: for ever | 30 |
@@ -66,6 +67,11 @@ def _required(name: str) -> str:
     return value
 
 
+def _seconds_or(name: str, default: float) -> float:
+    """Return a variable that may be set and empty, as docker-compose.yml passes it on."""
+    return env.float(name, validate=NOT_NEGATIVE) if env.str(name, "") else default
+
+
 try:
     DATABASE_URL = _required("JOBSCHED_DATABASE_URL")
     BROKER_URL = _required("JOBSCHED_BROKER_URL")
@@ -90,8 +96,9 @@ try:
         JOBSCHED = {
             "QUEUES": tuple(env.list("QUEUES", ["default"])),
             "LEASE_SECONDS": LEASE_SECONDS,
-            "HEARTBEAT_SECONDS": env.float("HEARTBEAT_SECONDS", LEASE_SECONDS / 6),
+            "HEARTBEAT_SECONDS": _seconds_or("HEARTBEAT_SECONDS", LEASE_SECONDS / 6),
             "STOP_GRACE_SECONDS": env.float("STOP_GRACE_SECONDS", 15.0),
+            "IDLE_CONNECTION_SECONDS": env.float("IDLE_CONNECTION_SECONDS", 20.0),
             "TASK_EVENTS": env.bool("TASK_EVENTS", True),
             "PREPARED_STATEMENTS": env.bool("PREPARED_STATEMENTS", True),
             "PROXIES": env.int("PROXIES") if env.str("PROXIES", "") else int(HTTPS),
@@ -106,7 +113,7 @@ try:
             statement=env.float("STATEMENT_TIMEOUT_SECONDS", 30.0, validate=NOT_NEGATIVE),
             idle_in_transaction=env.float("IDLE_IN_TRANSACTION_SECONDS", 60.0, validate=NOT_NEGATIVE),
             # A renewal on a dead connection, and one on a new connection, must both fit into a lease.
-            acknowledgement=env.float("TCP_USER_TIMEOUT_SECONDS", LEASE_SECONDS / 3, validate=NOT_NEGATIVE),
+            acknowledgement=_seconds_or("TCP_USER_TIMEOUT_SECONDS", LEASE_SECONDS / 3),
             connect=min(5.0, LEASE_SECONDS / 15),
         )
 except EnvError as error:

@@ -25,6 +25,9 @@ WORK_TASK: Final = "jobs.work"
 STATE_COMMAND: Final = "jobs_state"
 """The question to Celery workers what is protected from their runs, and whether they can reach the database."""
 
+WORKER_SESSION_SUFFIX: Final = " worker"
+"""Ends the `application_name` of every database connection of a worker, its slots and its runs."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conf:
@@ -34,6 +37,8 @@ class Conf:
     lease: timedelta
     heartbeat: timedelta
     stop_grace: timedelta
+    idle_connection: timedelta
+    """After so long without work a slot closes its connections to the database; 0: never."""
     data_dir: Path
     """Nothing in it but the workspaces is for runs."""
     workspace_dir: Path
@@ -77,6 +82,7 @@ def conf() -> Conf:
         lease=timedelta(seconds=lease_seconds),
         heartbeat=timedelta(seconds=given.get("HEARTBEAT_SECONDS", lease_seconds / HEARTBEATS_A_LEASE)),
         stop_grace=timedelta(seconds=given.get("STOP_GRACE_SECONDS", 15.0)),
+        idle_connection=timedelta(seconds=given.get("IDLE_CONNECTION_SECONDS", 20.0)),
         data_dir=data_dir,
         workspace_dir=Path(given.get("WORKSPACE_DIR") or data_dir / "workspaces").absolute(),
         task_events=given.get("TASK_EVENTS", True),
@@ -101,6 +107,8 @@ def conf() -> Conf:
         )
     if result.stop_grace < timedelta(0):
         raise ImproperlyConfigured("JOBSCHED['STOP_GRACE_SECONDS'] must be 0 or more.")
+    if result.idle_connection < timedelta(0):
+        raise ImproperlyConfigured("JOBSCHED['IDLE_CONNECTION_SECONDS'] must be 0 or more.")
     if result.proxies < 0:
         raise ImproperlyConfigured("JOBSCHED['PROXIES'] must be 0 or more: the number of proxies before this process.")
     if result.heartbeat <= timedelta(0):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import threading
 from typing import Any
 
 from celery import Task, shared_task
@@ -91,6 +92,7 @@ def _prepare(instance: Any, options: dict[str, Any], **_: Any) -> None:
     if served:
         instance.app.steps["consumer"].add(PauseStep)
         worker_ready.connect(_watch_database)
+        worker_ready.connect(_look_at_connections)
 
 
 def _give_up_root() -> None:
@@ -107,6 +109,7 @@ def _prepare_for_runs(instance: Any, options: dict[str, Any]) -> None:
     def log_as_slots_do() -> None:
         instance.app.log.setup(options.get("loglevel"), None)
 
+    running.name_sessions_of_worker()
     if running.give_up_privileges(prepare=log_as_slots_do):
         worker_ready.connect(_refuse_to_restart)
     running.note_protection()
@@ -137,6 +140,19 @@ def _report_rejections(**_: Any) -> None:
     rejections.start(rejected.record)
 
 
+def _look_at_connections(sender: Any, **_: Any) -> None:
+    """In a main process of a worker: find out in a thread whether PostgreSQL allows enough connections."""
+    from jobs.services import preflight  # here, because only workers and `doctor` need it
+
+    threading.Thread(
+        target=preflight.warn_at_start,
+        args=(sender.hostname,),
+        kwargs={"slots": _slots(sender.controller)},
+        name="connections",
+        daemon=True,
+    ).start()
+
+
 @worker_shutdown.connect
 def _report_last_rejections(**_: Any) -> None:
     rejections.stop(rejected.record)
@@ -144,7 +160,7 @@ def _report_last_rejections(**_: Any) -> None:
 
 @inspect_command(name=STATE_COMMAND)
 def state(state: Any) -> dict[str, Any]:
-    """In a worker's main process, for `doctor`: return what is protected from runs, and what is not.
+    """In a worker's main process, for `doctor`: return what is protected from runs, what is not, and its slots.
 
     Also for how many seconds the database could not be reached; None while it can.
     """
@@ -154,8 +170,14 @@ def state(state: Any) -> dict[str, Any]:
     return {
         "given": list(found.given),
         "missing": list(found.missing),
+        "slots": _slots(state.consumer.controller),
         "cut_off_seconds": None if cut_off_since is None else lease_clock() - cut_off_since,
     }
+
+
+def _slots(controller: Any) -> int:
+    """Return how many slots a worker may have at most: `--autoscale` lets it start more than it has now."""
+    return max(int(controller.concurrency or 0), int(controller.max_concurrency or 0))
 
 
 @control_command(name="jobs_look")

@@ -7,6 +7,8 @@ import threading
 import time
 from pathlib import Path
 
+from django.db import connection
+
 from jobsched.callables import callable_job
 
 
@@ -53,3 +55,17 @@ def leave_thread(path: str) -> None:
 @callable_job("sample.trusted-thread", in_process=True)
 def trusted_thread(path: str) -> None:
     leave_thread(path)
+
+
+def ask_database(seconds: float = 0) -> int:
+    """Use Django's connection, and keep it for a while."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        [found] = cursor.fetchone()
+    time.sleep(seconds)
+    return int(found)
+
+
+@callable_job("sample.trusted-asks", in_process=True)
+def trusted_asks() -> int:
+    return ask_database()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from jobs.conf import WORKER_SESSION_SUFFIX
 from jobs.store.session import Execute
 
 TRIGGERS: Final = {
@@ -49,6 +50,8 @@ _SETTINGS: Final = (
     "transaction_read_only",
 )
 
+_RESERVED: Final = ("superuser_reserved_connections", "reserved_connections")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Server:
@@ -64,6 +67,12 @@ class Server:
     oldest_transaction: str
     """Whose it is: application, process and state."""
     oldest_prepared_seconds: float | None
+
+    @property
+    def allowed_sessions(self) -> int:
+        """How many connections accounts like ours may have together. Some are reserved for superusers."""
+        reserved = (int(self.settings.get(name, "0")) for name in _RESERVED)
+        return int(self.settings["max_connections"]) - sum(reserved)
 
 
 def server(execute: Execute) -> Server:
@@ -97,6 +106,15 @@ def server(execute: Execute) -> Server:
         oldest_transaction_seconds=float(oldest[0][0]) if oldest else None,
         oldest_transaction=oldest[0][1] if oldest else "",
     )
+
+
+def worker_sessions(execute: Execute) -> int:
+    """Return how many connections workers have, with their slots and runs; those of other accounts included."""
+    [(count,)] = execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE datid IS NOT NULL AND application_name LIKE '%%' || %(suffix)s",
+        {"suffix": WORKER_SESSION_SUFFIX},
+    )
+    return int(count)
 
 
 def missing_triggers(execute: Execute) -> list[str]:

@@ -15,7 +15,7 @@ def doctor(everything: bool, as_json: bool) -> int:
     """Look at PostgreSQL, RabbitMQ, queues and beats, as the web process sees them, and say what to mend.
 
     The exit status is 1 if anything is wrong. If the web process itself cannot answer, use `manage.py doctor` on its
-    host.
+    host or in its container.
     """
     report = connect().doctor()
     findings = report["findings"]

@@ -22,7 +22,7 @@ from rest_framework.test import APIClient
 from jobs.conf import conf
 from jobs.models import Job, Run, Schedule
 from jobs.services import preflight
-from jobs.services.preflight import Finding, Level, hosts, postgres
+from jobs.services.preflight import Finding, Level, connections, hosts, postgres
 from jobs.store import facts
 from jobs.store.session import Session, django_connection
 from tests.integration.api import signed_in
@@ -336,3 +336,25 @@ def test_jobs_whose_callable_or_task_cannot_be_run_any_more_are_named(make_job: 
     assert "Runs of 'Stranger 0', 'Stranger 1'" in strangers.sentence
     assert "'Stranger 4' and 2 more cannot be performed: 'os:getenv' is not allowed" in strangers.sentence
     assert gone.sentence.startswith("Runs of 'Gone' cannot be performed: there is no Celery task 'shop.gone'")
+
+
+def test_workers_that_may_need_more_connections_than_are_allowed_are_a_warning(transactional_db: None) -> None:
+    [finding] = connections.look({"one": {"slots": 60}, "two": {"slots": 60}})
+    assert finding.level is Level.WARNING
+    assert finding.sentence.startswith("2 workers with 120 slots may need 242 connections to PostgreSQL, others use ")
+    assert "197 are allowed: slots that find none wait" in finding.sentence
+    [finding] = connections.look({"one": {"slots": 4}})
+    assert finding.level is Level.FINE
+    assert finding.sentence.startswith("1 worker with 4 slots may need 9 connections to PostgreSQL, others use ")
+    assert connections.look({"of an earlier version": {"missing": []}}) == []
+
+
+def test_connections_of_workers_are_told_from_others_by_their_name(transactional_db: None, monkeypatch: Any) -> None:
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "application_name", "shop worker")
+    before = facts.worker_sessions(django_connection)
+    session = Session()
+    session("SELECT 1", {})
+    try:
+        assert facts.worker_sessions(django_connection) == before + 1
+    finally:
+        session.close()

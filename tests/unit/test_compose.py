@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import resource
 import shutil
 import stat
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from jobsched.domain.specs import JobSpec
 from tests.unrun import needs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -157,6 +159,104 @@ def test_the_image_is_built_from_the_lock_and_runs_as_an_ordinary_user() -> None
     assert all("--require-hashes" in line or "--no-deps" in line for line in installs)
 
 
+# Settings -------------------------------------------------------------------------------------------------
+
+GIVEN_OTHERWISE = {
+    "JOBSCHED_DATABASE_URL": "a file",
+    "JOBSCHED_BROKER_URL": "a file",
+    "JOBSCHED_SECRET_KEY": "a file",
+    "JOBSCHED_USER": "the user of the image",
+    "JOBSCHED_DATA_DIR": "a volume of the image",
+    "JOBSCHED_BEAT_HEALTH_FILE": "the health check of beat",
+}
+"""Settings of config/settings.py that are no operator's choice in compose."""
+
+
+def documented_settings() -> dict[str, str]:
+    """Return the settings of the table in config/settings.py with their defaults."""
+    text = (ROOT / "config" / "settings.py").read_text()
+    return dict(re.findall(r"^\| (JOBSCHED_\w+) \|.*\| ([^|]*) \|$", text, re.MULTILINE))
+
+
+def settable() -> dict[str, str]:
+    """Return the variables that containers get from .env, with the defaults of docker-compose.yml."""
+    environments = [service.get("environment", {}) for name, service in SERVICES.items() if name != "secrets"]
+    text = "\n".join(f"{name}: {value}" for each in environments for name, value in each.items())
+    return dict(re.findall(r"^(\w+): \$\{\1:-([^}]*)\}", text, re.MULTILINE))
+
+
+def test_every_setting_can_be_set_in_env() -> None:
+    missing = set(documented_settings()) - set(settable()) - set(GIVEN_OTHERWISE)
+    assert not missing, f"add them to x-environment in docker-compose.yml and to .env.example: {sorted(missing)}"
+
+
+def test_defaults_of_compose_are_those_of_the_settings() -> None:
+    literal = {
+        name: text
+        for name, text in documented_settings().items()
+        if re.fullmatch(r"[\d-]+|true|false|auto|INFO|default", text) and name in settable()
+    }
+    assert len(literal) > 8
+    assert {name: settable()[name] for name in literal} == literal
+
+
+def test_a_worker_is_killed_only_after_its_stop_grace_and_the_grace_of_jobs() -> None:
+    period = re.fullmatch(r"\$\{JOBSCHED_WORKER_STOP_PERIOD:-(\d+)m\}", SERVICES["worker"]["stop_grace_period"])
+    assert period
+    grace = JobSpec.model_fields["grace"].default.total_seconds()
+    assert int(period[1]) * 60 >= float(settable()["JOBSCHED_STOP_GRACE_SECONDS"]) + 2 * grace
+
+
+@each_service
+def test_a_service_that_goes_on_has_more_time_to_stop_than_the_ten_seconds_of_docker(name: str) -> None:
+    assert is_one_shot(SERVICES[name]) != ("stop_grace_period" in SERVICES[name])
+
+
+def test_postgresql_allows_the_connections_that_env_names() -> None:
+    command = SERVICES["postgres"]["command"]
+    assert command == ["postgres", "-c", "max_connections=${JOBSCHED_POSTGRES_CONNECTIONS:-200}"]
+
+
+@each_service
+def test_limits_of_processes_are_numbers_for_docker_compose_1_29(name: str) -> None:
+    assert isinstance(SERVICES[name]["pids_limit"], int)
+
+
+@each_service
+def test_no_service_asks_for_more_open_files_than_an_engine_may_allow(name: str) -> None:
+    assert "ulimits" not in SERVICES[name]
+
+
+@pytest.mark.parametrize(("hard", "expected"), [(1000, 1000), (200_000, 65536)])
+def test_rabbitmq_lowers_its_open_files_and_starts_where_fewer_are_allowed(
+    hard: int, expected: int, tmp_path: Path
+) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most < hard:
+        hard, expected = most, min(most, expected)
+    entry = tmp_path / "docker-entrypoint.sh"
+    entry.write_text('#!/bin/sh\necho "$(ulimit -Sn) $(ulimit -Hn) $*"\n')
+    entry.chmod(0o755)
+    words = [
+        word.replace("$$", "$") for word in (*SERVICES["rabbitmq"]["entrypoint"], *SERVICES["rabbitmq"]["command"])
+    ]
+    done = subprocess.run(
+        ["prlimit", f"--nofile=512:{hard}", *words],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == (f"{expected} {expected} rabbitmq-server\n", "")
+
+
+def test_the_image_has_the_command_line_that_messages_name() -> None:
+    """`python manage.py doctor`, `manage.py migrate`."""
+    assert "COPY manage.py /app/" in (ROOT / "Dockerfile").read_text()
+    assert "!manage.py" in (ROOT / ".dockerignore").read_text().splitlines()
+
+
 # What compose itself says ---------------------------------------------------------------------------------
 
 
@@ -169,7 +269,7 @@ def compose_command() -> list[str] | None:
     return ["docker-compose"] if shutil.which("docker-compose") else None
 
 
-def compose_config(folder: Path, **secrets: str) -> subprocess.CompletedProcess[str]:
+def compose_config(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     command = compose_command()
     if command is None:
         needs("docker-compose", "`apt-get install docker-compose` provides it")
@@ -178,7 +278,7 @@ def compose_config(folder: Path, **secrets: str) -> subprocess.CompletedProcess[
     return subprocess.run(
         [*command, "-f", "docker-compose.yml", "config"],
         cwd=folder,
-        env={**environ, **secrets},
+        env={**environ, **variables},
         capture_output=True,
         text=True,
         timeout=60,
@@ -193,6 +293,20 @@ def test_compose_accepts_the_file_when_every_secret_is_set(tmp_path: Path) -> No
     assert resolved["beat"]["deploy"]["replicas"] == 2
     assert GOOD not in yaml.safe_dump({name: one for name, one in resolved.items() if name != "secrets"})
     assert resolved["secrets"]["environment"]["JOBSCHED_DATABASE_PASSWORD"] == GOOD
+
+
+def test_what_env_says_reaches_the_containers(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(
+        "".join(f"{name}={GOOD}\n" for name in SECRETS)
+        + "JOBSCHED_LEASE_SECONDS=77\nJOBSCHED_POSTGRES_CONNECTIONS=333\nJOBSCHED_WORKER_STOP_PERIOD=5m\n"
+    )
+    answer = compose_config(tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    resolved = yaml.safe_load(answer.stdout)["services"]
+    for name in ("migrate", "web", "beat", "worker", "flower"):
+        assert str(resolved[name]["environment"]["JOBSCHED_LEASE_SECONDS"]) == "77"
+    assert "max_connections=333" in resolved["postgres"]["command"]
+    assert resolved["worker"]["stop_grace_period"] in ("5m", "5m0s")
 
 
 @pytest.mark.parametrize("missing", SECRETS)
@@ -391,4 +505,4 @@ def test_the_example_holds_no_secret_and_every_variable_that_compose_reads() -> 
     example = read_env(ROOT / ".env.example")
     assert all(example[name] == "" for name in SECRETS)
     read = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
-    assert read - {"JOBSCHED_VERSION", "WEB_CONCURRENCY"} == set(example)
+    assert read - {"JOBSCHED_VERSION"} == set(example)

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from jobs.services.preflight.connections import warn_at_start
 from jobs.services.preflight.examination import examine
 from jobs.services.preflight.findings import Finding, Level, Report, first_line
 from jobs.services.preflight.postgres import durability, encoding_problem
 
-__all__ = ["Finding", "Level", "Report", "durability", "encoding_problem", "examine", "first_line"]
+__all__ = [
+    "Finding",
+    "Level",
+    "Report",
+    "durability",
+    "encoding_problem",
+    "examine",
+    "first_line",
+    "warn_at_start",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
@@ -10,6 +11,7 @@ from jobs import broker, messages
 from jobs.broker import BrokerFacts
 from jobs.conf import conf
 from jobs.services.preflight import (
+    connections,
     hosts,
     leases,
     postgres,
@@ -92,11 +94,19 @@ def _workers(facts: BrokerFacts) -> list[Finding]:
     if facts.blocked is not None:  # no question would reach them
         return []
     try:
-        return workers.look(workers.ask())
+        answers = workers.ask()
     except messages.BROKER_ERRORS as error:
         notes = Notes("workers")
         notes.unknown("protection", f"Workers cannot be asked what is protected from their runs ({_said(error)}).")
         return notes.found
+    return workers.look(answers) + _connections(answers)
+
+
+def _connections(answers: dict[str, dict[str, Any]]) -> list[Finding]:
+    try:
+        return connections.look(answers)
+    except DatabaseError:  # which is a finding already
+        return []
 
 
 def _said(error: BaseException) -> str:

@@ -103,15 +103,12 @@ def _patience(server: Server, notes: Notes) -> None:
 
 
 def _sessions(server: Server, notes: Notes) -> None:
-    said = server.settings
-    most = int(said["max_connections"])
-    reserved = int(said.get("superuser_reserved_connections", "0")) + int(said.get("reserved_connections", "0"))
-    sentence = f"{server.sessions} of {most - reserved} connections are used"
-    if server.sessions >= SESSIONS_SHARE * (most - reserved):
+    sentence = f"{server.sessions} of {server.allowed_sessions} connections are used"
+    if server.sessions >= SESSIONS_SHARE * server.allowed_sessions:
         notes.warning(
             "connections",
-            f"{sentence}: raise max_connections, or put PgBouncer in between; each slot of a worker holds two, each "
-            "beat two and each thread of the web process one.",
+            f"{sentence}: raise max_connections, or put PgBouncer in between; docs/deployment.md says how many each "
+            "process takes.",
         )
     else:
         notes.fine("connections", f"{sentence}.")

@@ -172,7 +172,9 @@ class Inline:
     def _watch(self) -> None:
         session = Session()
         while True:
-            self._busy.wait()
+            if not self._busy.is_set():
+                session.close()  # few batches take so long that this session is needed at all
+                self._busy.wait()
             time.sleep(LOOK_SECONDS)
             if self._busy.is_set():
                 try:

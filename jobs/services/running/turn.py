@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from jobs import messages, worker
+from jobs import idle_connections, messages, worker
 from jobs.services.running.inline import perform_inline
 from jobs.services.running.isolated import perform_isolated
 from jobs.services.running.settling import hand_back
@@ -70,5 +70,6 @@ def _slot_of_this_process(hostname: str) -> SlotProcess:
         raise RuntimeError("Workers that serve jobs need processes, not threads: start them with --pool=prefork.")
     if _slot is None:
         _slot = SlotProcess(hostname=hostname)
+        idle_connections.also_close(_slot.session.close)
         _slot.warm()
     return _slot
