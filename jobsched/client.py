@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypedDict, Unpack, cast
 from urllib.parse import quote, urlencode, urlsplit
@@ -79,17 +80,20 @@ class Client:
         return f"Client({net.describe(self.url)!r})"
 
     @classmethod
-    def local(cls) -> Self:
+    def local(cls, data: Path | None = None) -> Self:
         """Find the server by itself, in this order:
 
-        JOBSCHED_URL with JOBSCHED_TOKEN or JOBSCHED_TOKEN_FILE; the stack that runs in JOBSCHED_DATA_DIR; the
-        stack that runs in `.jobsched` of this folder or of one above it. Raises InvalidInput when there is none.
+        the stack that runs in the data folder `data`; JOBSCHED_URL with JOBSCHED_TOKEN or JOBSCHED_TOKEN_FILE; the
+        stack that runs in JOBSCHED_DATA_DIR; the stack that runs in `.jobsched` of this folder or of one above it, or
+        that was started there with another data folder. Raises InvalidInput when there is none.
         """
-        if url := os.environ.get("JOBSCHED_URL"):
+        if data is None and (url := os.environ.get("JOBSCHED_URL")):
             return cls(url, _token_from_environment())
-        for path in _places():
-            if stack := _stack(path):
+        for folder in _data_folders() if data is None else [data]:
+            if _may_be_running(folder) and (stack := _stack(folder / "stack.json")):
                 return cls(stack["url"], stack["token"])
+        if data is not None:
+            raise InvalidInput(f'No stack is running in {data.absolute()}; start one with `make up ARGS="--data …"`.')
         raise InvalidInput(
             "No running stack was found; start one with `make up`, or set JOBSCHED_URL and JOBSCHED_TOKEN."
         )
@@ -369,21 +373,43 @@ def _token_from_environment() -> str:
         raise InvalidInput(f"The file of JOBSCHED_TOKEN_FILE, {path}, cannot be read: {reason}.") from error
 
 
-def _places() -> Iterable[Path]:
+def _data_folders() -> Iterator[Path]:
+    """Return the data folders in which a stack may run, the nearest first."""
     if named := os.environ.get("JOBSCHED_DATA_DIR"):
-        return [Path(named) / "stack.json"]
+        yield Path(named)
+        return
     here = Path.cwd()
-    return [folder / ".jobsched" / "stack.json" for folder in (here, *here.parents)]
+    for folder in (here, *here.parents):
+        yield folder / ".jobsched"
+        if elsewhere := _text_of_ours(folder / ".jobsched" / "elsewhere"):
+            yield Path(elsewhere.strip())
+
+
+def _may_be_running(folder: Path) -> bool:
+    """Tell whether a stack may hold the lock of its data folder. A stack that was killed leaves its files behind."""
+    try:
+        with (folder / "lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:  # it is held, or what else the folder has decides
+        return True
+    return False
+
+
+def _text_of_ours(path: Path) -> str | None:
+    """Read a file that this user wrote. In /tmp, say, anybody may have put one above this folder."""
+    try:
+        return path.read_text(encoding="utf-8") if os.geteuid() in (0, path.stat().st_uid) else None
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None
 
 
 def _stack(path: Path) -> dict[str, str] | None:
-    """Read what a running stack says of itself; one that stopped leaves no file, one that was killed a stale one."""
+    """Return where a running stack is to be found, None where there is none of ours."""
     try:
-        if os.geteuid() not in (0, path.stat().st_uid):
-            return None  # in /tmp, say, anybody may have put it above this folder
-        data = json.loads(path.read_text(encoding="utf-8"))
+        text = _text_of_ours(path)
+        if text is None:
+            return None
+        data = json.loads(text)
         return {"url": str(data["url"]), "token": str(data["token"])}
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidInput(f"{path} is damaged; stop the stack, delete the file and start again.") from error

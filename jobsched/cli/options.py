@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import reduce, wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -109,10 +110,18 @@ def _which(said: dict[str, Any]) -> Which:
 
 
 def connect() -> Client:
-    """Return a client for the server that the environment or the folder names. Raises InvalidInput."""
+    """Return a client for the server that --data, the environment or the folder names. Raises InvalidInput."""
     from jobsched.client import Client  # urllib3 takes a while to load, and --help does without
 
-    return Client.local()
+    return Client.local(click.get_current_context().find_root().params.get("data"))
+
+
+def data_option(command: F) -> F:
+    """`--data` of the whole command line, which `connect` reads."""
+    folder = click.Path(path_type=Path, file_okay=False)
+    return click.option(
+        "--data", type=folder, metavar="FOLDER", help="The data folder of a local stack, as `make up` was given it."
+    )(command)
 
 
 def project_option(command: F) -> F:

@@ -26,6 +26,7 @@ import click
 from jobsched.domain.errors import JobschedError
 from jobsched.local.account import choose_user
 from jobsched.local.brokers import BrokerKind, choose_broker
+from jobsched.local.causes import sentence
 from jobsched.local.confine import end_with
 from jobsched.local.demo import demonstrate
 from jobsched.local.foreground import INTERRUPTED, run_stack, until_interrupted
@@ -147,11 +148,13 @@ def _leave_with_stack(
 
 
 def _leave(work: Callable[[], int], *, data: Path | None) -> None:
+    began = time.time()
+
     def explained() -> int:
         try:
             return work()
-        except JobschedError as error:
-            click.echo(f"Error: {error}", err=True)
+        except (JobschedError, OSError) as error:
+            click.echo(f"Error: {sentence(error, data, since=began)}", err=True)
             return 1
         except KeyboardInterrupt:
             return INTERRUPTED
@@ -166,6 +169,6 @@ def _refuse(sentence: str) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except JobschedError as error:
-        click.echo(f"Error: {error}", err=True)
+    except (JobschedError, OSError) as error:
+        click.echo(f"Error: {sentence(error, None)}", err=True)
         sys.exit(1)

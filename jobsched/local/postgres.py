@@ -13,6 +13,7 @@ import psycopg
 
 from jobsched.domain.errors import Unavailable
 from jobsched.local.account import give
+from jobsched.local.causes import cause_in
 from jobsched.local.ports import LOOPBACK
 from jobsched.local.roles import SUPERUSER, Access, establish
 from jobsched.local.service import Service, StartFailed, as_user
@@ -56,6 +57,7 @@ def postgres_service(folder: Path, access: Access, *, log: Path, max_connections
 
     def prepare() -> None:
         _create(data, user, access.superuser_password)
+        _refuse_other_version(data)
         _forget_dead_server(data)
 
     return Service(
@@ -75,9 +77,12 @@ def postgres_service(folder: Path, access: Access, *, log: Path, max_connections
 def _create(data: Path, user: User | None, password: str) -> None:
     if (data / "global" / "pg_control").exists():
         return
-    # What a first start left that was ended half-way is of no use, and initdb would refuse it.
-    for left in data.iterdir():
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    # Made beside it and moved there when it is whole: what a first start leaves that is killed half-way is of no use.
+    fresh = data.with_name("data.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(mode=0o700)
+    if user is not None:
+        give(fresh, user)
     password_file = data.parent / "initial-password"
     write_private(password_file, password, owner=user)
     try:
@@ -85,7 +90,7 @@ def _create(data: Path, user: User | None, password: str) -> None:
             [
                 *as_user(user),
                 str(programs() / "initdb"),
-                f"--pgdata={data}",
+                f"--pgdata={fresh}",
                 f"--username={SUPERUSER}",
                 "--auth=scram-sha-256",
                 f"--pwfile={password_file}",
@@ -104,7 +109,21 @@ def _create(data: Path, user: User | None, password: str) -> None:
     finally:
         password_file.unlink()
     if done.returncode:
-        raise StartFailed(f"PostgreSQL could not create its data in {data}: {done.stderr.strip()}")
+        raise StartFailed(f"PostgreSQL could not create its data in {data}: {cause_in(done.stderr)}.")
+    for left in data.iterdir():
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    fresh.replace(data)
+
+
+def _refuse_other_version(data: Path) -> None:
+    made_by = (data / "PG_VERSION").read_text().strip()
+    ours = subprocess.run([str(programs() / "postgres"), "--version"], capture_output=True, text=True, check=True)
+    major = ours.stdout.split()[-1].partition(".")[0]
+    if made_by != major:
+        raise StartFailed(
+            f"The data in {data} was made by PostgreSQL {made_by}, and PostgreSQL {major} cannot read it: "
+            f"use another folder with --data, or dump it with PostgreSQL {made_by} and restore it."
+        )
 
 
 def _forget_dead_server(data: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from jobsched.local.ports import LOOPBACK, free_port
 from jobsched.local.postgres import postgres_service
 from jobsched.local.rabbitmq import rabbitmq_services, rabbitmq_url
 from jobsched.local.roles import Access
-from jobsched.local.state import DataFolder, Secrets, StackInfo
+from jobsched.local.state import FOLDER_NAME, DataFolder, Secrets, StackInfo
 from jobsched.local.supervisor import Supervisor
 
 ADMIN = "admin"
@@ -94,6 +96,7 @@ class Stack:
             self._say(f"Flower  {stack.flower_url}/  user {ADMIN}, password {self._secrets.flower_password}")
         else:
             self._say("Flower  not started: this broker carries no events, so Flower would stay empty")
+        self._say(f"Command {_command(self._folder)} jobs")
         self._say(f"Logs    {self._folder.logs}/")
 
     async def _start_servers(self) -> tuple[str, str]:
@@ -159,6 +162,14 @@ class Stack:
 
     def _log(self, name: str) -> Path:
         return self._folder.logs / f"{name}.log"
+
+
+def _command(folder: DataFolder) -> str:
+    """Return the words that start `jobsched` for the stack of `folder` in the present folder."""
+    program = Path(sys.executable).with_name("jobsched")
+    shown = program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program
+    usual = (Path.cwd() / FOLDER_NAME).resolve()
+    return shlex.join([str(shown), *([] if folder.root == usual else ["--data", str(folder.root)])])
 
 
 async def _together(*parts: Coroutine[Any, Any, Result]) -> list[Result]:

@@ -21,7 +21,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from jobsched.local.account import give, keeper
 from jobsched.shim.users import User, service_user
 
 FOLDER_NAME = ".jobsched"
+ELSEWHERE_NAME = "elsewhere"
+"""Names, in the folder FOLDER_NAME of where it was started, the data folder of a stack that has another one."""
 
 
 def _secret() -> str:
@@ -179,16 +181,38 @@ class DataFolder:
 
     def stack(self) -> StackInfo | None:
         """Return where the stack is to be found, as last written; None when none was, or it stopped in order."""
-        kept = _read_json(self.root / "stack.json")
-        return StackInfo(**kept) if kept else None
+        path = self.root / "stack.json"
+        kept = _read_json(path)
+        if kept is None:
+            return None
+        try:
+            return StackInfo(**{one.name: kept[one.name] for one in fields(StackInfo) if one.name in kept})
+        except TypeError as error:
+            raise InvalidInput(f"{path} is damaged: {error}; delete it, and it will be made anew.") from error
 
     def publish(self, stack: StackInfo) -> None:
-        """Let other commands find the stack."""
+        """Let other commands find the stack: by its folder, and from the present folder."""
         write_private(self.root / "stack.json", json.dumps(asdict(stack), indent=1), owner=self._owner)
+        usual = Path.cwd() / FOLDER_NAME
+        if usual.resolve() != self.root:
+            with suppress(OSError):  # in a folder that cannot be written to, --data finds it
+                self._point_to_it(usual)
+
+    def _point_to_it(self, usual: Path) -> None:
+        owner = self._owner
+        if not usual.exists():
+            usual.mkdir(mode=0o700)
+            if owner is not None:
+                os.chown(usual, owner.uid, owner.gid)
+        write_private(usual / ELSEWHERE_NAME, f"{self.root}\n", owner=owner)
 
     def withdraw(self) -> None:
         """The stack has stopped."""
         (self.root / "stack.json").unlink(missing_ok=True)
+        pointer = Path.cwd() / FOLDER_NAME / ELSEWHERE_NAME
+        with suppress(OSError):
+            if pointer.read_text().strip() == str(self.root):
+                pointer.unlink()
 
 
 def find_stack(start: Path | None = None) -> StackInfo | None:

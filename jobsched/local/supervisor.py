@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from jobsched.local.causes import cause_in
 from jobsched.local.service import Service, StartFailed, is_ready, log_tail
 
 _FIRST_BACKOFF_SECONDS = 0.5
@@ -47,7 +48,7 @@ class Supervisor:
             _signal_group(process, signal.SIGKILL)
         if code:
             raise StartFailed(
-                f"{command.name} failed (exit code {code}); the end of {command.log}:\n{log_tail(command.log)}"
+                f"{command.name} failed ({_how(code)}): {cause_in(log_tail(command.log))}; see {command.log}."
             )
 
     def hurry(self) -> None:
@@ -98,7 +99,7 @@ class _Kept:
             backoff = min(backoff * 2, _LONGEST_BACKOFF_SECONDS)
             try:
                 await self._start_once()
-            except StartFailed as error:
+            except (StartFailed, OSError) as error:
                 self._say(str(error))
             else:
                 self._say(f"{self._service.name} is back")
@@ -119,8 +120,8 @@ class _Kept:
                 await asyncio.sleep(_POLL_SECONDS)
                 continue
             await self._end()
-            end = log_tail(service.log, offset=offset)
-            raise StartFailed(f"{problem}; the end of {service.log}:\n{end}")
+            why = cause_in(log_tail(service.log, offset=offset))
+            raise StartFailed(f"{problem}: {why}; see {service.log}.")
         self._was_ready = True
 
     async def _end(self) -> None:

@@ -292,6 +292,28 @@ class TestFindingTheServer:
         self.stack(here / "data", "http://127.0.0.1:5")
         assert Client.local().url == "http://127.0.0.1:5"
 
+    def test_a_data_folder_that_is_given_comes_before_the_environment(
+        self, here: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("JOBSCHED_URL", "http://127.0.0.1:1/")
+        monkeypatch.setenv("JOBSCHED_TOKEN", TOKEN)
+        self.stack(here / "data", "http://127.0.0.1:5")
+        assert Client.local(here / "data").url == "http://127.0.0.1:5"
+        with pytest.raises(InvalidInput, match=f"No stack is running in {here}/other"):
+            Client.local(here / "other")
+
+    def test_a_stack_that_was_started_here_with_another_data_folder_is_found(self, here: Path, tmp_path: Path) -> None:
+        self.stack(tmp_path / "elsewhere", "http://127.0.0.1:6")
+        (here.parent / ".jobsched").mkdir()
+        (here.parent / ".jobsched" / "elsewhere").write_text(f"{tmp_path}/elsewhere\n")
+        assert Client.local().url == "http://127.0.0.1:6"
+
+    def test_the_files_of_a_stack_that_was_killed_do_not_count(self, here: Path) -> None:
+        self.stack(here.parent / ".jobsched", "http://127.0.0.1:3")
+        self.stack(here / ".jobsched", "http://127.0.0.1:4")
+        (here / ".jobsched" / "lock").touch()
+        assert Client.local().url == "http://127.0.0.1:3"
+
     def test_without_any_the_sentence_says_how_to_start_one(self) -> None:
         with pytest.raises(InvalidInput, match="make up"):
             Client.local()

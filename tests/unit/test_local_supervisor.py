@@ -118,17 +118,19 @@ def test_hurry_does_not_wait_for_the_grace(tmp_path: Path, said: list[str]) -> N
     assert not is_alive(pid_in(pid_file))
 
 
-def test_a_process_that_ends_while_starting_is_reported_with_the_end_of_its_log(
+def test_a_process_that_ends_while_starting_is_reported_with_its_cause_and_its_log(
     tmp_path: Path, said: list[str]
 ) -> None:
     failing = shell(tmp_path, "web", "echo no such module; exit 3")
-    with pytest.raises(StartFailed, match=r"(?s)^web ended while starting \(exit code 3\).*no such module$"):
+    with pytest.raises(
+        StartFailed, match=r"^web ended while starting \(exit code 3\): no such module; see .*/web.log\.$"
+    ):
         run(said, lambda supervisor: supervisor.start(failing))
 
 
-def test_a_command_that_fails_is_reported_with_the_end_of_its_log(tmp_path: Path, said: list[str]) -> None:
+def test_a_command_that_fails_is_reported_with_its_cause_and_its_log(tmp_path: Path, said: list[str]) -> None:
     failing = shell(tmp_path, "migrate", "echo no such table; exit 4")
-    with pytest.raises(StartFailed, match=r"(?s)^migrate failed \(exit code 4\).*no such table$"):
+    with pytest.raises(StartFailed, match=r"^migrate failed \(exit code 4\): no such table; see .*/migrate.log\.$"):
         run(said, lambda supervisor: supervisor.run(failing))
 
 
