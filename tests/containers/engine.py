@@ -23,7 +23,7 @@ IMAGES = {
             "ENV PGDATA=/var/lib/postgresql/18/docker",
             "VOLUME /var/lib/postgresql",
             'ENTRYPOINT ["docker-entrypoint.sh"]',
-            'CMD ["postgres", "-c", "listen_addresses=*"]',
+            'CMD ["postgres"]',
             "STOPSIGNAL SIGINT",
         ],
     ),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 import secrets
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,18 @@ from tests.processes import wait_for
 
 pytestmark = pytest.mark.timeout(600)
 
+SETTINGS = """\
+JOBSCHED_VERSION=team
+JOBSCHED_IMPORTS=probe
+JOBSCHED_WORKERS=1
+JOBSCHED_LEASE_SECONDS=24
+JOBSCHED_HEARTBEAT_SECONDS=6
+JOBSCHED_STOP_GRACE_SECONDS=4
+JOBSCHED_IDLE_CONNECTION_SECONDS=5
+JOBSCHED_POSTGRES_CONNECTIONS=60
+JOBSCHED_QUEUES=default,namespaces
+"""
+"""None of them is a default. They come after those of .env, and the last counts."""
 PROBE = Path(__file__).parent / "probe"
 DECOY = secrets.token_urlsafe(32)
 """A secret that everybody may read: a probe that does not find it proves nothing."""
@@ -53,7 +68,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
     (team / "Dockerfile").write_text(TEAM_IMAGE)
     composed.run("docker", "build", "-t", "jobsched:team", "team")
     with (composed.folder / ".env").open("a") as env:
-        env.write("JOBSCHED_VERSION=team\nJOBSCHED_IMPORTS=probe\nJOBSCHED_WORKERS=1\n")
+        env.write(SETTINGS)
     try:
         composed.up()
         composed.inside("web", "django-admin", "bootstrap", "--token-file", "/tmp/token")
@@ -161,6 +176,38 @@ def test_only_the_launcher_of_a_worker_keeps_a_capability(stack: Composed) -> No
     assert all(line[2] == "0" * 16 for line in celery), lines
 
 
+def test_a_worker_makes_user_namespaces_where_its_container_allows_them(stack: Composed) -> None:
+    """By the options that docs/security.md names, given to `docker run`: docker-compose 1.29 does not know both."""
+    [worker] = stack.run("docker", "ps", "--quiet", "--filter", "label=com.docker.compose.service=worker").split()
+    [known] = json.loads(stack.run("docker", "inspect", worker))
+    networks = list(known["NetworkSettings"]["Networks"])
+    options = [
+        *("--user=10001:10001", "--security-opt=seccomp=unconfined", "--security-opt=systempaths=unconfined"),
+        *("--cap-drop=ALL", "--security-opt=no-new-privileges:true", "--read-only", "--init"),
+        *(f"--network={next(name for name in networks if name.endswith('servers'))}", f"--volumes-from={worker}"),
+        *(f"--env={entry}" for entry in known["Config"]["Env"]),
+        "--tmpfs=/tmp:exec,size=256m",
+    ]
+    command = ["celery", "-A", "config", "worker", "--queues=namespaces", "--concurrency=1", "--loglevel=INFO"]
+    stack.run("docker", "run", "--detach", "--name=namespaces", *options, "jobsched:team", *command)
+    try:
+        expected = "runs are kept together by: user-namespace"
+        wait_for(lambda: expected in logs_of(stack, "namespaces"), timeout=60, what="a worker with user namespaces")
+        look = "import os; print(sorted(int(p) for p in os.listdir('/proc') if p.isdigit())[:3], os.getuid())"
+        job = {"name": "namespaced", "run": f'python -c "{look}"', "queue": "namespaces"}
+        stack.jobsched("apply", "-f", "-", given=json.dumps({"jobs": [job]}))
+        run = stack.start_run("namespaced")
+        assert stack.wait_for_end(run)["state"] == "succeeded", stack.output(run)
+        assert stack.output(run).startswith("[1,")
+        assert stack.output(run).rstrip().endswith("] 10001")
+    finally:
+        stack.run("docker", "rm", "--force", "namespaces")
+
+
+def logs_of(stack: Composed, name: str) -> str:
+    return stack.run("docker", "logs", name, check=False)
+
+
 # The database ---------------------------------------------------------------------------------------------
 
 
@@ -197,9 +244,68 @@ def test_what_the_role_of_the_database_may_not_do(stack: Composed, database: str
 # The commands of the page ---------------------------------------------------------------------------------
 
 
-def test_doctor_finds_nothing_wrong(stack: Composed) -> None:
-    told = stack.inside("web", "django-admin", "doctor", "--all")
+@pytest.mark.parametrize("command", [["django-admin", "doctor"], ["python", "manage.py", "doctor"]])
+@pytest.mark.parametrize("service", ["web", "beat"])
+def test_doctor_finds_nothing_wrong(stack: Composed, service: str, command: list[str]) -> None:
+    told = stack.inside(service, *command, "--all")
     assert "checks are fine." in told
+    assert "connections to PostgreSQL" in told
+
+
+def test_what_env_says_reaches_the_processes(stack: Composed) -> None:
+    assert stack.psql("SHOW max_connections") == "60"
+    script = (
+        "import django; django.setup(); from jobs.conf import conf; c = conf();"
+        "print(*(v.total_seconds() for v in (c.lease, c.heartbeat, c.stop_grace, c.idle_connection)))"
+    )
+    for service in ("web", "beat", "worker"):
+        assert stack.inside(service, "python", "-c", script).split() == ["24.0", "6.0", "4.0", "5.0"]
+
+
+def test_rabbitmq_may_open_as_many_files_as_it_needs_and_no_more_than_the_engine_allows(stack: Composed) -> None:
+    script = "grep 'open files' /proc/1/limits"
+    soft, hard = stack.inside("rabbitmq", "sh", "-c", script).split()[3:5]
+    _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert int(soft) == int(hard) == min(65536, allowed)
+
+
+def test_an_operator_gets_in_when_all_other_connections_are_used(stack: Composed) -> None:
+    script = (
+        "import sys, time, psycopg; from django.conf import settings; d = settings.DATABASES['default'];"
+        "make = lambda: psycopg.connect(host=d['HOST'], user=d['USER'], password=d['PASSWORD'], dbname=d['NAME']);"
+        "held = []\n"
+        "try:\n"
+        "    while True: held.append(make())\n"
+        "except psycopg.OperationalError as error: print(error, flush=True)\n"
+        "sys.stdin.read()"
+    )
+    command = ["docker-compose", "exec", "-T", "web", "python", "-c", script]
+    with subprocess.Popen(command, cwd=stack.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as held:
+        assert held.stdin and held.stdout
+        assert "connection" in held.stdout.readline()
+        assert (
+            int(stack.psql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'jobsched'", "-d", "jobsched")) > 40
+        )
+        held.stdin.close()
+
+
+def test_a_worker_that_is_stopped_ends_its_runs_after_the_stop_grace(stack: Composed) -> None:
+    stack.jobsched("apply", "-f", "-", given=json.dumps({"jobs": [{"name": "long", "run": "sleep 600"}]}))
+    run = stack.start_run("long")
+
+    def state() -> str:
+        return str(json.loads(stack.jobsched("show", str(run), "--json"))["state"])
+
+    wait_for(lambda: state() == "running", timeout=60, what="the start of a long run")
+    stack.compose("stop", "worker")
+    shown = json.loads(stack.jobsched("show", str(run), "--json"))
+    [ended] = shown["attempts"]
+    assert ended["verdict"] == "handed_back", shown
+    took = datetime.fromisoformat(ended["finished_at"]) - datetime.fromisoformat(ended["started_at"])
+    assert took >= timedelta(seconds=4)
+    stack.jobsched("cancel", str(run))
+    stack.compose("start", "worker")
+    wait_for(stack.is_healthy, timeout=300, what="the health of all containers")
 
 
 def test_web_and_flower_answer_on_loopback_and_flower_requires_a_password(stack: Composed) -> None:

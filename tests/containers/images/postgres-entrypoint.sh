@@ -12,6 +12,7 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     [ -n "${POSTGRES_PASSWORD_FILE:-}" ] || { echo "error: the superuser has no password" >&2; exit 1; }
     initdb --username="${POSTGRES_USER:-postgres}" --pwfile="$POSTGRES_PASSWORD_FILE"
     printf '\nhost all all all scram-sha-256\n' >>"$PGDATA/pg_hba.conf"
+    printf "\nlisten_addresses = '*'\n" >>"$PGDATA/postgresql.conf"
     # By the socket only: nobody outside sees a server that is half ready.
     pg_ctl -D "$PGDATA" -o "-c listen_addresses=''" -w start
     for file in /docker-entrypoint-initdb.d/*.sh; do
