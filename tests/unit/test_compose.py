@@ -168,6 +168,7 @@ GIVEN_OTHERWISE = {
     "JOBSCHED_USER": "the user of the image",
     "JOBSCHED_DATA_DIR": "a volume of the image",
     "JOBSCHED_BEAT_HEALTH_FILE": "the health check of beat",
+    "JOBSCHED_WORKER_HEALTH_FILE": "the health check of worker",
 }
 """Settings of config/settings.py that are no operator's choice in compose."""
 
