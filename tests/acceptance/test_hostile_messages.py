@@ -21,6 +21,8 @@ from tests.acceptance.conftest import ended
 from tests.hostile_messages import Fuzzer, HostileMessage, send
 from tests.processes import Process, wait_for
 
+BOMB_BYTES = 400_000_000
+"""Of a message when it is decompressed."""
 FUZZED = 600
 """The chaos experiment `hostile-messages` sends 10,000."""
 SLOTS = 2
@@ -45,8 +47,15 @@ def waiting(url: str) -> int:
         return int(connection.default_channel.queue_declare("default", passive=True).message_count)
 
 
-def rejected() -> int:
-    return sum(RejectedMessages.objects.values_list("count", flat=True))
+def rejected(**where: str) -> int:
+    return sum(RejectedMessages.objects.filter(**where).values_list("count", flat=True))
+
+
+def peak_memory(worker: Process) -> int:
+    """Return the most memory that the main process of a worker has had, in bytes."""
+    status = Path(f"/proc/{worker.pid}/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
 
 
 def task(**changes: Any) -> HostileMessage:
@@ -93,7 +102,7 @@ MALFORMED = {
     ),
     "more than it seems": HostileMessage(
         routing_key="default",
-        body=zlib.compress(zlib.compress(bytes(300_000_000))),
+        body=zlib.compress(bytes(BOMB_BYTES)),
         headers={"task": "sample.add", "id": "1", "compression": "application/x-gzip"},
     ),
     "a date far away": HostileMessage(
@@ -105,6 +114,61 @@ MALFORMED = {
     "a hint with a time limit, which would end a run": hint(headers={"timelimit": [1, 1]}),
     "a hint that calls another task": hint(body=[["default"], {}, {"callbacks": [{"task": "sample.add"}]}]),
 }
+
+
+def command(body: Any, **headers: Any) -> HostileMessage:
+    """Return a message for the remote control of all workers."""
+    return HostileMessage(
+        exchange="celery.pidbox", routing_key="", body=json.dumps(body).encode(), headers=headers, properties=AS_JSON
+    )
+
+
+def event(body: Any) -> HostileMessage:
+    """Return a message of one worker to the others."""
+    return HostileMessage(
+        exchange="celeryev", routing_key="worker.heartbeat", body=json.dumps(body).encode(), properties=AS_JSON
+    )
+
+
+AS_JSON = {"content_type": "application/json", "content_encoding": "utf-8"}
+FAR_AHEAD = 2**62
+"""A logical clock that soon could not be sent any more."""
+MALFORMED_COMMANDS = [
+    command(5),
+    command({"method": "no_such_command", "arguments": {}}),
+    command({"method": "rate_limit", "arguments": {}}),
+    command({"method": "ping", "arguments": {}, "reply_to": 5}),
+    command({"method": "ping", "arguments": {}}, clock=FAR_AHEAD),
+]
+OLD_HEARTBEAT = event(
+    {
+        "type": "worker-heartbeat",
+        "hostname": "longgone",
+        "clock": 1,
+        "timestamp": 1.0,
+        "utcoffset": 0,
+        "pid": 1,
+        "freq": 2,
+    }
+)
+MALFORMED_EVENTS = [
+    event([]),
+    event({"type": "worker-elect", "hostname": "elsewhere", "clock": 1}),
+    event({"type": "worker-heartbeat", "hostname": "elsewhere", "clock": FAR_AHEAD}),
+]
+
+
+def test_malformed_commands_and_events_are_counted_and_the_worker_still_answers(
+    worker: Process, broker_url: str
+) -> None:
+    send(broker_url, [*MALFORMED_COMMANDS, *MALFORMED_EVENTS])
+    send(broker_url, [OLD_HEARTBEAT])
+    # Each queue keeps its order: the worker has handled the messages above once it shows that it handled a later one.
+    wait_for(lambda: current_app.control.ping(timeout=2.0), timeout=60, what="an answer to the remote control")
+    wait_for(lambda: "missed heartbeat from longgone" in worker.log(), timeout=60, what="the look at other workers")
+    worker.stop()
+    assert rejected(queue="(remote control)") == len(MALFORMED_COMMANDS)
+    assert rejected(queue="(events)") == len(MALFORMED_EVENTS)
 
 
 def test_malformed_messages_are_rejected_and_the_worker_goes_on(
@@ -123,6 +187,7 @@ def test_malformed_messages_are_rejected_and_the_worker_goes_on(
     wait_for(lambda: waiting(broker_url) == 0, what="the end of the messages")
     assert worker.is_running()
     assert slots(worker) == before
+    assert peak_memory(worker) < BOMB_BYTES
     worker.stop()
     wait_for(lambda: waiting(broker_url) == 0, what="an empty queue: of what was given back, only hints expire")
     assert rejected() == len(MALFORMED) + 6

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 import pytest
 
-from jobs.rejections import Counts, Kind, Reason, Rejections
+from jobs.rejections import REPORT_SECONDS, Counts, Kind, Reason, Rejections
 from tests.processes import wait_for
 
 UNREADABLE = Kind(queue="default", reason=Reason.UNREADABLE)
 NO_TASK = Kind(queue="default", reason=Reason.NO_TASK)
+
+
+class Pauses(threading.Event):
+    """An event that notes how long it is waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.seconds.append(timeout)
+        return super().wait(timeout)
 
 
 def fail(counts: Counts) -> None:
@@ -66,9 +79,11 @@ def test_the_first_is_reported_at_once_and_the_following_later_together(
     rejections: Rejections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorded: list[Counts] = []
+    monkeypatch.setattr(rejections, "_stopped", pauses := Pauses())
     rejections.start(recorded.append)
     count(rejections, UNREADABLE)
-    wait_for(lambda: len(recorded) == 1, timeout=10, what="the first report")
+    wait_for(lambda: len(recorded) == 1, timeout=60, what="the first report")
+    wait_for(lambda: pauses.seconds == [REPORT_SECONDS], timeout=60, what="the pause after it")
     count(rejections, UNREADABLE, 20)
     rejections.stop(recorded.append)
     assert sum(counts[UNREADABLE] for counts in recorded) == 21
