@@ -6,6 +6,7 @@ Any number of beats may run. None leads: each tick looks for due rows that no ot
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from celery.signals import beat_init
 from django.db import DatabaseError, close_old_connections, connection, connections
 
 from jobs import messages
+from jobs.celery_settings import OF_BEATS, problems
 from jobs.conf import conf
 from jobs.services import configured, liveness, recovery, scheduling
 from jobs.services.scheduling import Agenda
@@ -63,6 +65,9 @@ class JobScheduler(Scheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._configured = False
         super().__init__(*args, **kwargs)
+        # Here, as Celery uses the broker's address next. It exits with a sentence for each setting that is refused.
+        if found := [problem.sentence for problem in problems(self.app) if problem.id in OF_BEATS]:
+            sys.exit("\n".join(found))
         self._idle_seconds = min(float(self.max_interval or IDLE_SECONDS), IDLE_SECONDS)
         self._swept_at = 0.0
         self._ticked_at = float("inf")

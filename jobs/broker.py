@@ -13,6 +13,8 @@ import amqp
 from amqp.exceptions import ChannelError, NotFound
 from celery import current_app
 
+from jobs.celery_settings import queue_of
+
 SECONDS: Final = 3.0
 """How long the broker may take to connect, and to answer each question."""
 
@@ -69,7 +71,7 @@ def _queue(link: Any, name: str) -> QueueFacts:
     # As workers do when they start; of a queue that is there, this changes nothing.
     with _channel(link) as channel:
         try:
-            current_app.amqp.queues[name].queue_declare(channel=channel)
+            queue_of(current_app, name).queue_declare(channel=channel)
         except ChannelError as error:
             return QueueFacts(exists=True, consumers=told.consumer_count, refused=error.reply_text or str(error))
     return QueueFacts(exists=True, consumers=told.consumer_count)

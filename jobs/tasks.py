@@ -15,6 +15,7 @@ from celery.worker.request import Request
 from kombu.asynchronous import get_event_loop
 
 from jobs import worker
+from jobs.celery_settings import worker as worker_settings  # noqa: F401 - its receivers of signals come first
 from jobs.conf import STATE_COMMAND, WORK_TASK, conf
 from jobs.rejections import Reason, rejections
 from jobs.services import database_watch, rejected
@@ -51,12 +52,25 @@ class HeldHint(Request):
 
 
 class HintTask(Task[Any, Any]):
-    """The task that carries hints, as workers receive it."""
+    """The task that carries hints, as workers receive it. Settings and annotations for all tasks leave it alone.
+
+    See `jobs.celery_settings.table`.
+    """
 
     Request = "jobs.tasks:HeldHint"
+    Strategy = "jobs.consumer.hintstrategy:strategy"
+    from_config = ()
+    acks_late = False
+    ignore_result = True
+    send_events = False
+    serializer = "json"
+
+    @classmethod
+    def annotate(cls) -> None:
+        """Apply none of CELERY_TASK_ANNOTATIONS, such as those of '*'."""
 
 
-@shared_task(name=WORK_TASK, base=HintTask, bind=True, ignore_result=True, send_events=False, acks_late=False)
+@shared_task(name=WORK_TASK, base=HintTask, bind=True)
 def work(self: HintTask, queue: str) -> None:
     """Take a hint: perform what waits in `queue` until it is empty or this slot's turn is over."""
     from jobs.services import running  # here, because beats and web processes have this task, too, and never perform it

@@ -10,6 +10,8 @@ from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Warning
 
+from jobs.celery_settings import problems
+
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Look at settings that would keep jobs from running, or a promise from being kept."""
@@ -31,30 +33,13 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
             )
         )
     conf = current_app.conf
-    if conf.task_always_eager:
-        found.append(
-            Error(
-                "CELERY_TASK_ALWAYS_EAGER is on: whoever requests a run would perform it.",
-                hint="Take it out.",
-                id="jobs.E003",
-            )
-        )
-    if conf.worker_pool not in ("prefork", "processes") or conf.task_acks_late:
+    found += [Error(problem.sentence, id=problem.id) for problem in problems(current_app)]
+    if conf.worker_pool not in ("prefork", "processes"):
         found.append(
             Warning(
-                "Workers that serve jobs need CELERY_WORKER_POOL = 'prefork' and CELERY_TASK_ACKS_LATE = False: their "
-                "slots are processes, and a hint that is acknowledged late comes twice.",
-                hint="Leave both at their defaults, and give tasks of yours acks_late one by one.",
+                "Workers that serve jobs need CELERY_WORKER_POOL = 'prefork': their slots are processes.",
+                hint="Leave it at its default.",
                 id="jobs.W001",
-            )
-        )
-    if set(conf.accept_content) - {"json", "application/json"}:
-        found.append(
-            Warning(
-                "CELERY_ACCEPT_CONTENT lets workers take more than JSON: whoever can write to the broker may then run "
-                "code in them.",
-                hint="Set it to ['json'].",
-                id="jobs.W002",
             )
         )
     if "jobs.beat" not in str(conf.beat_scheduler):

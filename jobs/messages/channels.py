@@ -11,7 +11,9 @@ import amqp
 import psycopg
 from amqp.exceptions import AMQPError
 from celery import current_app
-from kombu.exceptions import KombuError
+from kombu.exceptions import KombuError, OperationalError
+
+from jobs.celery_settings import broker_problem
 
 BROKER_ERRORS: Final = (KombuError, AMQPError, OSError, psycopg.Error)
 """What kombu and py-amqp raise when a broker is away, and what psycopg raises under the pgmq transport."""
@@ -32,6 +34,7 @@ def lend(patience: float = PATIENCE_SECONDS) -> Iterator[Any]:
     """
     give_up = time.monotonic() + patience
     with current_app.connection_or_acquire() as connection:
+        _load_transport(connection)
         may_have_died = connection.connected
         try:
             # What broke while nobody looked must leave time for another connection.
@@ -49,6 +52,14 @@ def lend(patience: float = PATIENCE_SECONDS) -> Iterator[Any]:
         except BROKER_ERRORS:
             connection.collect()
             raise
+
+
+def _load_transport(connection: Any) -> None:
+    """Have Kombu import what the kind of broker needs. Raises OperationalError with one sentence."""
+    try:
+        _ = connection.transport
+    except (ImportError, KeyError) as error:
+        raise OperationalError(broker_problem(current_app) or f"the broker cannot be used: {error}") from error
 
 
 def _opened(connection: Any, seconds: float) -> Any:

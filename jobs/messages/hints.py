@@ -11,23 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, cast
-from uuid import uuid4
 
 import amqp
 from celery import current_app
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
-from jobs.conf import WORK_TASK
-from jobs.messages import channels
+from jobs.messages import channels, hintmessage
 from jobs.messages.channels import BROKER_ERRORS, SHORT_PATIENCE_SECONDS
 
 logger = logging.getLogger(__name__)
 
 HINTS_AT_ONCE: Final = 16
 """More hints than a queue has idle slots are waste: a slot goes on until its queue is empty."""
-HINT_LIFETIME_SECONDS: Final = 10
-"""RabbitMQ drops a hint that nobody took by then, so that hints to busy workers do not pile up."""
 QUIET_SECONDS: Final = 2.0
 """How long hints are not even tried after one failed: neither beat nor a web request waits for a dead broker twice."""
 
@@ -64,42 +60,12 @@ def _send_hints(hints: Mapping[str, int]) -> None:
     Nobody waits for each to be confirmed, as closing the channel waits for all.
     """
     with channels.lend(SHORT_PATIENCE_SECONDS) as channel:
-        producer = current_app.amqp.Producer(channel, auto_declare=False)
         for queue, count in hints.items():
-            if not isinstance(channel, amqp.Channel):
-                for _ in range(count):
-                    _publish_hint(queue, producer)
-                continue
-            made: list[tuple[amqp.Message, dict[str, Any]]] = []
-            cast(Any, channel).basic_publish = partial(_keep, made)
-            _publish_hint(queue, producer)
-            for message, options in made:
-                for _ in range(count):
-                    amqp.Channel.basic_publish(channel, _copy(message), **options)
-
-
-def _keep(made: list[tuple[amqp.Message, dict[str, Any]]], message: amqp.Message, **options: Any) -> None:
-    made.append((message, {name: options[name] for name in ("exchange", "routing_key")}))
-
-
-def _copy(message: amqp.Message) -> amqp.Message:
-    """Return the same message with an id of its own, by which tasks are distinguished."""
-    properties, own = dict(message.properties), str(uuid4())
-    properties["application_headers"] = {**properties["application_headers"], "id": own, "root_id": own}
-    return amqp.Message(message.body, **{**properties, "correlation_id": own})
-
-
-def _publish_hint(queue: str, producer: Any) -> None:
-    current_app.send_task(
-        WORK_TASK,
-        args=[queue],
-        queue=queue,
-        producer=producer,
-        expiration=HINT_LIFETIME_SECONDS,
-        delivery_mode="transient",  # worth less than a write to disk
-        retry=False,
-        ignore_result=True,
-    )
+            for _ in range(count):
+                if isinstance(channel, amqp.Channel):
+                    channel.basic_publish(hintmessage.message(queue), routing_key=queue)
+                else:
+                    hintmessage.publish(queue, channel)
 
 
 def hint_on_commit(waiting: Mapping[str, int]) -> None:

@@ -256,8 +256,9 @@ def test_a_running_run_is_cancelled_long_before_its_heartbeat(
 
 
 def test_a_stopping_worker_hands_its_run_back_with_no_attempt_lost(
-    save: Save, request_run: Request, start_worker: Start
+    save: Save, request_run: Request, start_worker: Start, start_beat: Start
 ) -> None:
+    start_beat()  # its hints reach the second worker, however long that takes to start
     first = start_worker()
     marker = f"{os.getpid()}.7171"
     save(run=f'test -e "$JOBSCHED_PARAM_FLAG" || sleep {marker}', retries=0, grace="1s")

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from celery import current_app
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from jobs import broker, messages
 from jobs.broker import BrokerFacts
+from jobs.celery_settings import broker_problem
 from jobs.conf import conf
 from jobs.services.preflight import (
+    celerysettings,
     connections,
     hosts,
     leases,
@@ -32,6 +35,7 @@ from jobs.store.session import django_connection
 def examine() -> Report:
     """Look at everything. Takes some seconds at most when a server does not answer; changes nothing."""
     found, used = _database()
+    found += celerysettings.look()
     found += _broker(used)
     return Report(findings=found + leases.look() + hosts.look())
 
@@ -45,7 +49,7 @@ def _database() -> tuple[list[Finding], list[QueueUse]]:
         notes.error(
             "reachable",
             f"PostgreSQL cannot be reached ({_said(error)}): nothing fires, starts or is recorded until it can; start "
-            "it, or correct JOBSCHED_DATABASE_URL.",
+            "it, or correct JOBSCHED_DATABASE_URL (DATABASES in a project of your own).",
         )
         return notes.found, _configured()
     found, used = notes.found, _configured()
@@ -78,13 +82,15 @@ def _unread(error: DatabaseError) -> list[Finding]:
 
 def _broker(used: list[QueueUse]) -> list[Finding]:
     notes = Notes("rabbitmq")
+    if broker_problem(current_app) is not None:  # which is a finding already
+        return queues.look(used, None)
     try:
         facts = broker.read(use.name for use in used)
     except messages.BROKER_ERRORS as error:
         notes.error(
             "reachable",
             f"RabbitMQ cannot be reached ({_said(error)}): nothing is lost, but no worker learns of its work until it "
-            "can; start it, or correct JOBSCHED_BROKER_URL.",
+            "can; start it, or correct JOBSCHED_BROKER_URL (CELERY_BROKER_URL in a project of your own).",
         )
         return notes.found + queues.look(used, None)
     return rabbitmq.look(facts) + queues.look(used, facts) + _workers(facts)

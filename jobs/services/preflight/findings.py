@@ -24,7 +24,7 @@ class Finding:
     """One thing that was looked at."""
 
     about: str
-    """postgresql, rabbitmq, queues, workers, beat, jobs, leases or host"""
+    """postgresql, celery, rabbitmq, queues, workers, beat, jobs, leases or host"""
     check: str
     """A short name that stays the same, for programs."""
     level: Level

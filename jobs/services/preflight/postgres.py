@@ -97,7 +97,11 @@ def _patience(server: Server, notes: Notes) -> None:
     ):
         milliseconds = int(server.settings.get(name, "0"))
         if milliseconds == 0:
-            notes.warning(name, f"{name} is off, so that {why}; set {variable}, or ALTER ROLE … SET {name}.")
+            notes.warning(
+                name,
+                f"{name} is off, so that {why}; set {variable} (in a project of your own, {name} in the options of "
+                f"DATABASES), or ALTER ROLE … SET {name}.",
+            )
         else:
             notes.fine(name, f"{name} is {milliseconds / 1000:g} s.")
 

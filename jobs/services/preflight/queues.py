@@ -19,8 +19,8 @@ def look(used: list[QueueUse], facts: BrokerFacts | None) -> list[Finding]:
         if use.name not in conf().queues:
             notes.error(
                 "unknown",
-                f"{_who(use)} the queue '{use.name}', which JOBSCHED_QUEUES does not: beats tell no worker of its "
-                "work; add it there, for beats, web and workers, or change the jobs.",
+                f"{_who(use)} the queue '{use.name}', which JOBSCHED_QUEUES (JOBSCHED['QUEUES']) does not: beats send "
+                "no hints for it; add it there, for beats, web and workers, or change the jobs.",
             )
         if facts is not None and facts.rabbitmq:
             _served(use, facts.queues.get(use.name, QueueFacts(exists=False)), notes)

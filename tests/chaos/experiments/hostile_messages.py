@@ -6,7 +6,7 @@ import itertools
 import time
 from typing import Final
 
-from jobs.messages.hints import HINT_LIFETIME_SECONDS
+from jobs.messages.hintmessage import LIFETIME_SECONDS
 from tests.chaos.broker_control import waiting
 from tests.chaos.stage import Stage
 from tests.hostile_messages import Fuzzer, send
@@ -48,7 +48,7 @@ def run(stage: Stage) -> None:
     # Hints that were given back expire; nothing else may be there.
     stage.wait_for(
         lambda: waiting(stage.broker_url, "default") == 0,
-        timeout=2 * HINT_LIFETIME_SECONDS,
+        timeout=2 * LIFETIME_SECONDS,
         what="an empty queue after the workers had stopped",
     )
     rejected = int(stage.query("SELECT coalesce(sum(count), 0) FROM jobs_rejectedmessages")[0][0])
