@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from django.db import transaction
 from knox.auth import TokenAuthentication
 from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import BasePermission
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from jobs.addresses import client_address
+from jobs.api.errors import explain
 from jobs.api.parsing import LONGEST_BODY, BoundedJSONParser
 from jobs.services import throttling
 
@@ -53,7 +57,10 @@ class MayCall(BasePermission):
 
 
 class Endpoint(APIView):
-    """Base of every view: a token, the permissions in `needs` (method -> permissions), and JSON both ways."""
+    """Base of every view: a token, the permissions in `needs` (method -> permissions), and JSON both ways.
+
+    Nothing here depends on the settings that a project has for views of its own (REST_FRAMEWORK).
+    """
 
     needs: ClassVar[Mapping[str, tuple[str, ...]]]
     longest_body: ClassVar[int] = LONGEST_BODY
@@ -62,6 +69,13 @@ class Endpoint(APIView):
     authentication_classes = [Token]
     permission_classes = [MayCall]
     parser_classes = [BoundedJSONParser]
+    renderer_classes = [JSONRenderer]
+    throttle_classes = []
+    content_negotiation_class = DefaultContentNegotiation
+    versioning_class = None
+
+    def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response]:
+        return explain
 
     @classmethod
     def as_view(cls, **initial: Any) -> Any:

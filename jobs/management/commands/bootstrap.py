@@ -8,14 +8,13 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
+from django.apps import apps
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
-from knox.crypto import hash_token
-from knox.models import AuthToken
 
+from jobs.conf import conf
 from jobsched.domain.errors import InvalidInput
 from jobsched.secretfiles import secret
 
@@ -28,7 +27,7 @@ class Command(BaseCommand):
     help = (
         f"Create the superuser '{ADMIN}' with the password in JOBSCHED_ADMIN_PASSWORD, or in the file that "
         "JOBSCHED_ADMIN_PASSWORD_FILE names (without either, a generated one goes into the file admin-password in the "
-        "data folder), and with --token-file a token for the REST API."
+        "data folder), and with --token-file a token for the REST API, which does not expire."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -37,16 +36,18 @@ class Command(BaseCommand):
             type=Path,
             help="keep a token for the REST API in this file, readable by its owner only",
         )
+        parser.add_argument("--user", help="make the token for this user, who exists, and create no superuser")
 
-    def handle(self, *args: Any, token_file: Path | None = None, **options: Any) -> None:
+    def handle(self, *args: Any, token_file: Path | None = None, user: str | None = None, **options: Any) -> None:
+        if user is not None and token_file is None:
+            raise CommandError("--user says for whom a token is: name its file with --token-file.")
         with transaction.atomic():
-            admin = self._admin()
+            owner = self._admin() if user is None else _existing(user)
             if token_file is not None:
-                self._token(admin, token_file)
+                self._token(owner, token_file)
 
-    def _admin(self) -> AbstractUser:
-        model = get_user_model()
-        found = model.objects.filter(username=ADMIN).first()
+    def _admin(self) -> AbstractBaseUser:
+        found = _user(ADMIN)
         if found is not None:
             self.stdout.write(f"user {ADMIN} is there")
             return found
@@ -56,20 +57,51 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         if not password:
             password = secrets.token_urlsafe(12)
-            path = Path(settings.DATA_DIR) / "admin-password"
+            path = conf().data_dir / "admin-password"
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write_private(path, password)
             self.stdout.write(f"the password of {ADMIN} is in {path}")
+        created = _create_superuser(password)
         self.stdout.write(f"user {ADMIN} created")
-        return model.objects.create_superuser(ADMIN, email="", password=password)
+        return created
 
-    def _token(self, admin: AbstractUser, path: Path) -> None:
+    def _token(self, owner: AbstractBaseUser, path: Path) -> None:
+        if not apps.is_installed("knox"):
+            raise CommandError("'knox' is not in INSTALLED_APPS: add it for the tokens of the API, and run `migrate`.")
+        from knox.crypto import hash_token  # its models cannot be imported where the app is not installed
+        from knox.models import AuthToken
+
         if path.exists() and AuthToken.objects.filter(digest=hash_token(path.read_text().strip())).exists():
             self.stdout.write("the token is there")
             return
-        _, token = AuthToken.objects.create(admin)
+        _, token = AuthToken.objects.create(owner, expiry=None)
         _write_private(path, token)
         self.stdout.write(f"a token is in {path}")
+
+
+def _user(name: str) -> AbstractBaseUser | None:
+    model = get_user_model()
+    return model.objects.filter(**{model.USERNAME_FIELD: name}).first()
+
+
+def _existing(name: str) -> AbstractBaseUser:
+    found = _user(name)
+    if found is None:
+        raise CommandError(f"There is no user '{name}': create one with `manage.py createsuperuser`, or in the admin.")
+    return found
+
+
+def _create_superuser(password: str) -> AbstractBaseUser:
+    """Raises CommandError where the project's own model of users needs more than is known here."""
+    model = get_user_model()
+    more = set(model.REQUIRED_FIELDS) - {"email"}
+    if more:
+        raise CommandError(
+            f"A user of this project needs more than a name and a password ({', '.join(sorted(more))}): create one "
+            "with `manage.py createsuperuser`, and a token with `manage.py bootstrap --user NAME --token-file FILE`."
+        )
+    fields = {model.USERNAME_FIELD: ADMIN, "password": password}
+    return model.objects.create_superuser(**fields, **({"email": ""} if "email" in model.REQUIRED_FIELDS else {}))
 
 
 def _write_private(path: Path, text: str) -> None:
