@@ -22,7 +22,12 @@ def write(params: dict[str, Any], folder: Path, *, readable_by_all: bool) -> Non
     is in a folder that no other user can list.
     """
     descriptor = os.open(file_beside(folder), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogatepass") as file:
-        json.dump(params, file, ensure_ascii=False)
+    try:
+        text = json.dumps(params, ensure_ascii=False)
+        left = text.encode("utf-8", "surrogatepass")
+        while left:
+            left = left[os.write(descriptor, left) :]
         if readable_by_all:
             os.fchmod(descriptor, 0o644)
+    finally:
+        os.close(descriptor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -16,6 +17,7 @@ from jobsched.environment import for_trusted_code, identity
 from jobsched.executor import Context
 from jobsched.failures import failure, print_failure, text_of
 from jobsched.hidden_settings import HiddenSettings, forget
+from jobsched.shim.child import Work
 from jobsched.shim.control import Control
 from jobsched.shim.lease import Lease, LeaseEnded
 
@@ -26,13 +28,21 @@ _RAISED = {
 }
 
 
+def make_work(*, after_fork: Callable[[], None], hidden: HiddenSettings) -> Work:
+    """Return what shims prepare and their runs do.
+
+    `hidden` says which environment variables a shim removes from itself before its first run. `after_fork` is called in
+    each run's process before the project's own code.
+    """
+    return Work(perform=partial(perform, after_fork=after_fork), prepare=partial(forget, hidden.hides))
+
+
 def perform(
     control: Control,
     workspace: Path | None,
     lease: Lease,
     *,
     after_fork: Callable[[], None],
-    hidden: HiddenSettings,
 ) -> Outcome:
     """Perform the assignment that comes over `control`. Every way it can end is an Outcome."""
     try:
@@ -41,7 +51,6 @@ def perform(
         return Outcome(verdict=Verdict.FAILED, reason=reasons.NESTED_TOO_DEEP, no_retry=True)
     context = Context(work=work, control=control, workspace=workspace, lease=lease)
     try:
-        forget(hidden.hides)
         executor = registry.executor(work.kind)
         _handle_sigterm(context, raises=executor.ends_by_exception)
         if executor.in_interpreter:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-_COUNTER: Final = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
+_COUNTER: Final = re.compile(rb"^oom_kill (\d+)$", re.MULTILINE)
+_MOST_BYTES: Final = 64 * 1024
+"""More than /proc/vmstat has, the longest of the files."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +33,7 @@ class MemoryKills:
     def __init__(self, file: Path | None) -> None:
         """`file` holds a line `oom_kill N`; None where there is no such file."""
         self.file = file
+        self._opened = -1
 
     @classmethod
     def of_this_process(cls, proc: Path = Path("/proc")) -> Self:
@@ -44,10 +48,18 @@ class MemoryKills:
         if self.file is None:
             return None
         try:
-            found = _COUNTER.search(self.file.read_text())
+            if self._opened < 0:
+                self._opened = os.open(self.file, os.O_RDONLY)
+            found = _COUNTER.search(os.pread(self._opened, _MOST_BYTES, 0))
         except OSError:
             return None
         return int(found[1]) if found else None
+
+    def close(self) -> None:
+        """Close the counter's file, which stays open between two calls: it is read before each run."""
+        if self._opened >= 0:
+            os.close(self._opened)
+            self._opened = -1
 
     def since(self, before: int | None) -> int:
         """Return by how much the counter has grown since it was `before`; 0 when that is not known."""

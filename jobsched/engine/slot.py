@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -15,7 +14,7 @@ from jobsched.domain.errors import InvalidInput, Unavailable
 from jobsched.domain.outcomes import Assignment, Outcome, Report, Verdict
 from jobsched.engine import reasons
 from jobsched.engine.attempt import Attempt, ShimDied
-from jobsched.engine.child import perform
+from jobsched.engine.child import make_work
 from jobsched.engine.memory import MemoryKills
 from jobsched.engine.watch import Watch
 from jobsched.engine.workspaces import Workspaces
@@ -35,7 +34,7 @@ class Slot:
 
     `workspace_dir` holds the folders of running attempts. `after_fork` is called in each run's process before the
     project's own code, to forget connections it shares with this process. `hidden` says which environment variables
-    each run's process removes from itself before anything else. Modules that many runs need are best
+    runs do not see: their shim removes them from itself. Modules that many runs need are best
     imported before the first `perform`, since that forks the shim which every run is forked from.
 
     `covered` are folders and files that runs must not open; they are covered where a mount namespace is possible. With
@@ -52,7 +51,7 @@ class Slot:
         covered: Sequence[Path] = (),
         launcher: Launcher | None = None,
     ) -> None:
-        work = partial(perform, after_fork=after_fork, hidden=hidden or HiddenSettings())
+        work = make_work(after_fork=after_fork, hidden=hidden or HiddenSettings())
         self._starter: Starter = launcher or Forking(work)
         self._workspaces = Workspaces(workspace_dir, job_users=self._starter.job_users)
         self._covered = tuple(map(str, covered))
@@ -129,6 +128,7 @@ class Slot:
         """End the shim and all that it holds. May be called twice."""
         self._end_shim()
         self._workspaces.close()
+        self._memory.close()
 
     def _start(self, attempt: Attempt, folder: Path | None) -> None:
         if folder is not None and self._shown is None:  # the shim would not see it

@@ -34,6 +34,10 @@ class _Word(ctypes.Structure):
     _fields_ = [("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32)]
 
 
+_HEADER: Final = ctypes.byref(_Header(_VERSION_3, 0))
+_NONE: Final = (_Word * _WORDS)()
+
+
 def holds(*wanted: Capability) -> bool:
     """Tell whether all of `wanted` are in the effective set of the calling thread."""
     words = (_Word * _WORDS)()
@@ -46,6 +50,15 @@ def drop_all() -> None:
     empty_bounding_set()
     keep_only()
     libc.set_no_new_privileges()
+
+
+def give_up() -> None:
+    """Empty the sets of capabilities of a run's process. The ambient set becomes empty with them.
+
+    Its shim has emptied the bounding set and set no_new_privs, which the process has inherited. Every run pays for this
+    call, so the arguments are made once.
+    """
+    libc.call("capset", _HEADER, _NONE)
 
 
 def keep_only(*kept: Capability) -> None:

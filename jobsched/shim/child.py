@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,11 +16,22 @@ from jobsched.domain.outcomes import Outcome
 from jobsched.shim import capabilities, libc
 from jobsched.shim.control import Control
 from jobsched.shim.lease import Lease
-from jobsched.shim.users import NO_HOME, SlotUsers, become
+from jobsched.shim.users import NO_HOME, SlotUsers, become_run
 
-Work = Callable[[Control, Path | None, Lease], Outcome]
-"""What a run's process does: receive the assignment from the slot, perform it in the given folder while the lease
-allows its start, and return the outcome."""
+
+def _nothing() -> None:
+    return
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What the processes of runs do."""
+
+    perform: Callable[[Control, Path | None, Lease], Outcome]
+    """Called in each: receive the assignment from the slot, perform it in the given folder while the lease allows its
+    start, and return the outcome."""
+    prepare: Callable[[], None] = _nothing
+    """Called once in a shim, before its first run. Runs are forked from the shim, and so inherit what this does."""
 
 
 class Entry:
@@ -40,9 +52,9 @@ class Entry:
             os.close(number)
         sys.stdout, sys.stderr = self._out, self._err
         if self._users is None:
-            capabilities.drop_all()
+            capabilities.give_up()
         else:
-            become(self._users.job)
+            become_run(self._users.job)
             _describe_user(self._users.job.uid, folder)
         libc.die_with_parent(signal.SIGKILL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -76,7 +88,7 @@ def live(entry: Entry, output: int, control: int, folder: str | None, work: Work
         entry.leave_shim(output, folder)
         talk = Control(control)
         me = os.getpid()
-        outcome = work(talk, Path(folder) if folder else None, lease)
+        outcome = work.perform(talk, Path(folder) if folder else None, lease)
         entry.flush()
         # A copy that the work forked and let return to here sends nothing.
         if os.getpid() == me:

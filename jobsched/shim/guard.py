@@ -146,8 +146,10 @@ class Guard:
             libc.become_subreaper()
             tree = self._tree()
         os.write(viewed, b"%d%d" % (view.own_proc, view.covered))
+        # Runs inherit this, and rely on it.
         capabilities.empty_bounding_set()
         capabilities.keep_only(*_NEEDED)
+        libc.set_no_new_privileges()
         Shim(self._order.sock, tree, self._work, guard_gone=guard_gone, alarm=self._alarm, users=self._users).serve()
 
     def _ended_by_itself(self, ended: int) -> bool:

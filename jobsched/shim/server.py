@@ -96,6 +96,7 @@ class Shim:
         self._poller = select.poll()
         self._poller.register(self._sock, select.POLLIN)
         self._poller.register(self._guard_gone, select.POLLIN)
+        self._work.prepare()
         # Memory of the objects that exist now is shared with every run; a garbage collection in a run must not copy it.
         gc.collect()
         gc.freeze()

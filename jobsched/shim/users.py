@@ -121,6 +121,17 @@ def become(user: User) -> None:
             os.kill(os.getpid(), death_signal)
 
 
+def become_run(user: User) -> None:
+    """In a run's process: become `user` permanently, as `become` does, where the shim has done a part for all runs.
+
+    It has no other groups, and no capability that the bounding set allows; no_new_privs is set.
+    """
+    os.setresgid(user.gid, user.gid, user.gid)
+    os.setresuid(user.uid, user.uid, user.uid)
+    capabilities.give_up()
+    libc.set_dumpable(False)
+
+
 def give_up_root() -> User | None:
     """Become the service user, and return it; None where this process cannot change its user.
 

@@ -31,6 +31,9 @@ def remove(folder: str, *, held: int | None = None) -> None:
     Call this when the processes of the attempt are dead: a folder that is moved meanwhile stays where it is.
     """
     if held is not None:
+        if _removed_empty(folder, held):  # most are
+            os.close(held)
+            return
         _remove_held(held)
     parent, name = os.path.split(folder)
     with suppress(OSError):
@@ -53,6 +56,14 @@ def empty(folder: str, *, keep: str) -> None:
                         _remove_entry(name, here)
         finally:
             os.close(here)
+
+
+def _removed_empty(folder: str, held: int) -> bool:
+    """Remove a folder with nothing in it. Return whether that was done, and the folder was the one that is held."""
+    with suppress(OSError):
+        os.rmdir(folder)  # noqa: PTH106
+        return os.fstat(held).st_nlink == 0
+    return False
 
 
 def _remove_held(held: int) -> None:

@@ -204,7 +204,8 @@ class _Link:
                 if passed is None:
                     raise ConnectionResetError
                 sink.sendall(passed)
-            sink.shutdown(socket.SHUT_WR)
+            if not self._stranded:
+                sink.shutdown(socket.SHUT_WR)
         except OSError:  # reset by either side, or by us
             self._open_ways.clear()
         if self._stranded:  # `reset` ends what is left of it
