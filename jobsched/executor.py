@@ -16,6 +16,7 @@ from jobsched import paramsfile, retryfile
 from jobsched.domain.errors import InvalidInput
 from jobsched.domain.outcomes import Assignment, Outcome, Verdict
 from jobsched.environment import environment, refused_as_too_long
+from jobsched.shim import run_folder
 from jobsched.shim.control import Control
 from jobsched.shim.lease import Lease
 
@@ -75,8 +76,9 @@ class Context:
         """The environment for programs: an allowlist, the job's own, and what identifies the run."""
         env = environment(self.work, os.environ)
         if self.workspace is not None:
-            env[paramsfile.VARIABLE] = str(paramsfile.file_beside(self.workspace))
-            env[retryfile.VARIABLE] = str(retryfile.file_beside(self.workspace))
+            folder = run_folder.attempt_of(self.workspace)
+            env[paramsfile.VARIABLE] = str(paramsfile.file_beside(folder))
+            env[retryfile.VARIABLE] = str(retryfile.file_beside(folder))
         return env
 
     def plan(self, names: Sequence[str]) -> None:

@@ -320,8 +320,10 @@ class Attempt:
     def _judge(self, end: dict[str, Any]) -> Outcome:
         if "not_started" in end:
             raise Unavailable(f"no process could be started for the run: {end['not_started']}")
-        if "lease_ended" in end or self._was_not_started:
+        if "lease_ended" in end:
             return Outcome(verdict=Verdict.HANDED_BACK, reason=reasons.NOT_STARTED_IN_TIME)
+        if self._outcome is not None and self._was_not_started:
+            return self._outcome
         if self._lost or end["lease_ran_out"]:
             return Outcome(verdict=Verdict.LOST, reason=self._lost or reasons.LEASE_RAN_OUT)
         if self._garbled:
@@ -336,7 +338,7 @@ class Attempt:
 
     @property
     def _was_not_started(self) -> bool:
-        """The run's process found that the lease had ended before it started the work."""
+        """The run's process found before it started the work that the lease had ended, or that it has no folder."""
         return self._outcome is not None and self._outcome.verdict is Verdict.HANDED_BACK
 
     def _with_circumstances(self, seen: Outcome, end: dict[str, Any]) -> Outcome:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from jobsched.domain.outcomes import Outcome
-from jobsched.shim import capabilities, libc
+from jobsched.domain.outcomes import Outcome, Verdict
+from jobsched.shim import capabilities, libc, run_folder
 from jobsched.shim.control import Control
 from jobsched.shim.lease import Lease
 from jobsched.shim.users import NO_HOME, SlotUsers, become_run
@@ -78,7 +78,16 @@ def _describe_user(uid: int, folder: str | None) -> None:
     It has a name of its own all the same: pytest and other programs name folders in /tmp after the user, and would
     find there those of another slot, which they may not use.
     """
-    os.environ.update(HOME=folder or NO_HOME, USER=f"job{uid}", LOGNAME=f"job{uid}")
+    home = run_folder.workspace_in(folder) if folder else NO_HOME
+    os.environ.update(HOME=home, USER=f"job{uid}", LOGNAME=f"job{uid}")
+
+
+def _perform(talk: Control, folder: str | None, work: Work, lease: Lease) -> Outcome:
+    try:
+        workspace = run_folder.lay_out(folder) if folder else None
+    except OSError as error:
+        return Outcome(verdict=Verdict.HANDED_BACK, reason=f"no folder can be made for the run: {error.strerror}")
+    return work.perform(talk, workspace, lease)
 
 
 def live(entry: Entry, output: int, control: int, folder: str | None, work: Work, lease: Lease) -> NoReturn:
@@ -88,7 +97,7 @@ def live(entry: Entry, output: int, control: int, folder: str | None, work: Work
         entry.leave_shim(output, folder)
         talk = Control(control)
         me = os.getpid()
-        outcome = work.perform(talk, Path(folder) if folder else None, lease)
+        outcome = _perform(talk, folder, work, lease)
         entry.flush()
         # A copy that the work forked and let return to here sends nothing.
         if os.getpid() == me:

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
-from jobsched.shim import workspace
+from jobsched.shim import run_folder, workspace
 from jobsched.shim.users import SlotUsers, User, acting_as
 
 LOCK: Final = "lock"
@@ -23,8 +23,14 @@ LOCK: Final = "lock"
 def remove_run(folder: str, users: SlotUsers | None, *, held: int | None = None) -> None:
     """Remove a run's folder once the run is dead. Closes `held`, a descriptor of the folder."""
     if users is None:
+        if held is not None:
+            run_folder.remove_empty(held)
         workspace.remove(folder, held=held)
-    elif _removed_empty(folder, users.service):  # most are
+        return
+    if held is not None:
+        with acting_as(users.job):
+            run_folder.remove_empty(held)
+    if _removed_empty(folder, users.service):  # most are
         if held is not None:
             os.close(held)
     else:

@@ -143,6 +143,17 @@ def test_a_run_works_in_its_own_folder_and_may_open_its_output_again(in_worker: 
     assert in_worker(work) == "told\n"
 
 
+def test_a_run_finds_no_temporary_file_of_the_run_before_it(in_worker: InWorker) -> None:
+    def work(worker: Worker) -> list[str]:
+        with worker.slot() as slot:
+            left = output(slot, 'mktemp; stat -c %U%a "$TMPDIR"; ls -A "$TMPDIR" | wc -l; ls -A').split()
+            return [*left, output(slot, f'test -e {left[0]} || ls -A "$TMPDIR"')]
+
+    file, mode, count, after = in_worker(work)
+    assert not file.startswith("/tmp/tmp.") and mode.endswith("700") and count == "1"
+    assert after == ""
+
+
 def test_a_run_still_says_when_it_is_to_be_tried_again(in_worker: InWorker) -> None:
     def work(worker: Worker) -> Any:
         with worker.slot() as slot:

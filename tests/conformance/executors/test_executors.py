@@ -236,6 +236,13 @@ def test_a_command_works_in_a_fresh_private_folder(perform: Perform) -> None:
     assert not Path(folder).exists()
 
 
+def test_temporary_files_are_the_run_s_own_and_go_with_it(perform: Perform) -> None:
+    report = perform(shell("mktemp; mktemp -d; python3 -c 'import tempfile; print(tempfile.mkstemp()[1])'; ls -A"))
+    made = [Path(line) for line in report.output.decode().splitlines()]
+    assert len(made) == 3 and len({file.parent for file in made}) == 1
+    assert not any(file.exists() for file in made) and made[0].parent != Path("/tmp")
+
+
 # -- steps -------------------------------------------------------------------------------------------------
 
 
