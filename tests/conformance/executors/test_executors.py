@@ -226,7 +226,7 @@ def test_a_command_reads_nothing_from_the_worker(perform: Perform) -> None:
 
 
 def test_a_command_has_the_usual_answer_to_a_closed_pipe(perform: Perform) -> None:
-    assert perform(shell("(yes; echo status $? >&2) | head -n 1")).output == b"y\nstatus 141\n"
+    assert perform(shell("(yes; echo status $? > status) | head -n 1; cat status")).output == b"y\nstatus 141\n"
 
 
 def test_a_command_works_in_a_fresh_private_folder(perform: Perform) -> None:
