@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from botocore.config import Config  # type: ignore[import-untyped]
@@ -38,6 +39,18 @@ class BucketStorage(S3Storage):  # type: ignore[misc]
         """Tell whether the name is taken; `save` asks before it writes."""
         with _as_os_errors(name):
             return bool(super().exists(name))
+
+    def listdir(self, path: str) -> tuple[list[str], list[str]]:
+        """Return the names of folders and of objects in a folder."""
+        with _as_os_errors(path):
+            folders, names = super().listdir(path)
+            return list(folders), list(names)
+
+    def get_modified_time(self, name: str) -> datetime:
+        """Return when the object was written."""
+        with _as_os_errors(name):
+            modified: datetime = super().get_modified_time(name)
+            return modified
 
     def delete(self, name: str) -> None:
         """Remove the name. One that is not there is no error."""

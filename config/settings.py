@@ -18,6 +18,7 @@
 | JOBSCHED_HEARTBEAT_SECONDS | how often a lease is renewed; at most half of it | a sixth of the lease |
 | JOBSCHED_STOP_GRACE_SECONDS | how long a stopping worker lets its runs go on before it ends and hands them back | 15 |
 | JOBSCHED_IDLE_CONNECTION_SECONDS | after so long without work a slot closes its database connections; 0: never | 20 |
+| JOBSCHED_OUTPUT_LIMIT_BYTES | so much output of one attempt is kept; of more, the beginning and the end | 67108864 |
 | JOBSCHED_TASK_EVENTS | workers tell Flower of each run | true |
 | JOBSCHED_PREPARED_STATEMENTS | off behind PgBouncer in transaction mode | true |
 | JOBSCHED_STATEMENT_TIMEOUT_SECONDS | a statement, except of migrations, may take so long; 0: for ever | 30 |
@@ -99,6 +100,7 @@ try:
             "HEARTBEAT_SECONDS": _seconds_or("HEARTBEAT_SECONDS", LEASE_SECONDS / 6),
             "STOP_GRACE_SECONDS": env.float("STOP_GRACE_SECONDS", 15.0),
             "IDLE_CONNECTION_SECONDS": env.float("IDLE_CONNECTION_SECONDS", 20.0),
+            "OUTPUT_LIMIT_BYTES": env.int("OUTPUT_LIMIT_BYTES", 64 * 1024 * 1024),
             "TASK_EVENTS": env.bool("TASK_EVENTS", True),
             "PREPARED_STATEMENTS": env.bool("PREPARED_STATEMENTS", True),
             "PROXIES": env.int("PROXIES") if env.str("PROXIES", "") else int(HTTPS),

@@ -13,6 +13,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from jobsched.allowed_modules import is_forbidden
 
+DEFAULT_OUTPUT_LIMIT: Final = 64 * 1024 * 1024
+LEAST_OUTPUT_LIMIT: Final = 64 * 1024
 SHORTEST_LEASE = timedelta(seconds=3)
 HEARTBEATS_A_LEASE: Final = 6
 """So many renewals of a lease are sent while it lasts, unless the project says otherwise."""
@@ -44,6 +46,8 @@ class Conf:
     workspace_dir: Path
     task_events: bool
     prepared_statements: bool
+    output_limit: int
+    """Bytes of output that are kept of one attempt; of longer output, the beginning and the end are."""
     beat_health_file: Path | None
     worker_health_file: Path | None
     proxies: int
@@ -87,6 +91,7 @@ def conf() -> Conf:
         workspace_dir=Path(given.get("WORKSPACE_DIR") or data_dir / "workspaces").absolute(),
         task_events=given.get("TASK_EVENTS", True),
         prepared_statements=given.get("PREPARED_STATEMENTS", True),
+        output_limit=given.get("OUTPUT_LIMIT_BYTES", DEFAULT_OUTPUT_LIMIT),
         beat_health_file=Path(given["BEAT_HEALTH_FILE"]) if given.get("BEAT_HEALTH_FILE") else None,
         worker_health_file=Path(given["WORKER_HEALTH_FILE"]) if given.get("WORKER_HEALTH_FILE") else None,
         proxies=given.get("PROXIES", 0),
@@ -104,6 +109,11 @@ def conf() -> Conf:
         raise ImproperlyConfigured(
             f"JOBSCHED['LEASE_SECONDS'] must be at least {SHORTEST_LEASE.total_seconds():g}: a worker ends its work a "
             "second or more before its lease ends, and would have no time for a heartbeat."
+        )
+    if result.output_limit < LEAST_OUTPUT_LIMIT:
+        raise ImproperlyConfigured(
+            f"JOBSCHED['OUTPUT_LIMIT_BYTES'] must be at least {LEAST_OUTPUT_LIMIT}: so much output of an attempt is "
+            "kept in the database in any case."
         )
     if result.stop_grace < timedelta(0):
         raise ImproperlyConfigured("JOBSCHED['STOP_GRACE_SECONDS'] must be 0 or more.")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import Final
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -17,7 +20,9 @@ from jobs.conf import conf
 ALIAS: Final = "jobsched"
 """The key of `STORAGES` by which a project chooses another storage, such as a bucket."""
 
-_RUNS: Final = "runs"
+RUNS: Final = "runs"
+"""The folder of all stored output in the storage."""
+_STORE_FILE: Final = ".store"
 _RANDOM_BYTES: Final = 16
 
 
@@ -39,9 +44,45 @@ def output_folder() -> Path | None:
     return Path(storage.location) if isinstance(storage, FileSystemStorage) else None
 
 
-def output_name(run_id: int, attempt: int) -> str:
-    """Return a new name for the output of an attempt. It cannot be guessed from the numbers."""
-    return f"{_RUNS}/{run_id // 10_000}/{run_id}-{attempt}-{token_hex(_RANDOM_BYTES)}.log"
+def output_name(run_id: int, attempt: int, start: int) -> str:
+    """Return a new name for the chunk of an attempt's output that begins at byte `start`.
+
+    Names of one run sort in the order of its output. They cannot be guessed from the numbers.
+    """
+    return f"{RUNS}/{run_id // 10_000}/{run_id}/{attempt}-{start:012}-{token_hex(_RANDOM_BYTES)}.log"
+
+
+def store_token(*, create: bool = False) -> UUID | None:
+    """Return what identifies the folder of stored output, or None if it is not kept in files, or has no token yet.
+
+    Every host that shares the folder finds the same. With `create`, it is made; raises OSError where it cannot be.
+    """
+    folder = output_folder()
+    if folder is None:
+        return None
+    file = folder / _STORE_FILE
+    if create:
+        _make_token(file)
+    try:
+        return UUID(file.read_text().strip())
+    except (OSError, ValueError):
+        return None
+
+
+def _make_token(file: Path) -> None:
+    if file.exists():
+        return
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Written whole under another name, so that no other worker reads a part of it; the first one counts.
+    draft = file.with_name(f"{file.name}-{token_hex(_RANDOM_BYTES)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as opened:
+            opened.write(f"{uuid4()}\n")
+        with suppress(FileExistsError):
+            os.link(draft, file)
+    finally:
+        draft.unlink()
 
 
 def problem() -> str | None:
@@ -63,7 +104,7 @@ def problem() -> str | None:
 def _problem_of_files(storage: FileSystemStorage) -> str | None:
     folder = Path(storage.location).resolve()
     for name, public in _public_folders():
-        if folder.is_relative_to(public) or public.is_relative_to(folder / _RUNS):
+        if folder.is_relative_to(public) or public.is_relative_to(folder / RUNS):
             return (
                 f"Output of runs is stored in {folder}, which {name} ({public}) makes public: set "
                 f"JOBSCHED['DATA_DIR'], or the location of STORAGES['{ALIAS}'], to a folder that is not served."

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jobsched.domain.errors import Unavailable
-from jobsched.domain.outcomes import Assignment, Report, Verdict
+from jobsched.domain.outcomes import Assignment, Part, Report, Verdict
 from jobsched.engine import Pulse
 from jobsched.shim.lease import lease_clock
 
@@ -49,9 +49,12 @@ class ScriptedWatch:
     """Answers heartbeats; `answer` may be changed while a run goes on, also by `on_flush`."""
 
     heartbeat_seconds: float = 0.05
+    output_limit: int = 64 * 1024 * 1024
     answer: dict[str, Any] = field(default_factory=dict)
     lease_seconds: float = LEASE_SECONDS
     unavailable: bool = False
+    answers_after: int | None = None
+    """The heartbeat from which on nothing is unavailable."""
     nudge: bool = False
     worker_stops: bool = False
     on_flush: Callable[[bytes], None] | None = None
@@ -59,10 +62,13 @@ class ScriptedWatch:
     """Seconds after which the run is cancelled, so that a test whose condition never comes ends."""
     made_at: float = field(default_factory=lease_clock)
     beats: int = 0
-    flushed: bytes = b""
+    kept: bytearray = field(default_factory=bytearray)
+    """Output by its offsets; what is left out is NUL."""
 
     def heartbeat(self) -> Pulse:
         self.beats += 1
+        if self.beats == self.answers_after:
+            self.unavailable = False
         if self.unavailable:
             raise Unavailable("the database cannot be reached")
         if lease_clock() - self.made_at > self.give_up_after:
@@ -75,10 +81,23 @@ class ScriptedWatch:
     def stopping(self) -> bool:
         return self.worker_stops
 
-    def flush(self, chunk: bytes) -> None:
-        self.flushed += chunk
+    def flush(self, part: Part) -> None:
+        if self.unavailable:
+            raise Unavailable("the database cannot be reached")
+        self._keep(part)
         if self.on_flush:
-            self.on_flush(chunk)
+            self.on_flush(part.data)
+
+    def _keep(self, part: Part) -> None:
+        assert len(part.data) <= 1024 * 1024, "a part is short, whatever was printed"
+        del self.kept[part.replaces_from :]
+        self.kept += bytes(part.start - len(self.kept)) + part.data
+
+    def all_kept(self, report: Report) -> bytes:
+        """Return all output, also what was not passed on before the end."""
+        for part in report.output_rest:
+            self._keep(part)
+        return bytes(self.kept)
 
 
 def marker() -> str:

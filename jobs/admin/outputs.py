@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 
 from jobs.admin.printable import printable
-from jobs.services import reading
+from jobs.services import outputs
 from jobsched.domain.errors import NotFound, Unavailable
 
 SHOWN_CHARACTERS = 8192
@@ -24,19 +22,20 @@ def download(run_id: int, number: int) -> HttpResponseBase:
     }
     plain = "text/plain; charset=utf-8"
     try:
-        first = reading.output(run_id, attempt=number, offset=0)
+        first = outputs.output(run_id, attempt=number, offset=0)
     except NotFound as error:
         return HttpResponse(f"{error}\n", content_type=plain, headers=headers, status=404)
     except Unavailable as error:
         return HttpResponse(f"{error}\n", content_type=plain, headers=headers, status=503)
-    return StreamingHttpResponse(_pieces(run_id, first), content_type=plain, headers=headers)
+    return StreamingHttpResponse(outputs.pieces(run_id, first), content_type=plain, headers=headers)
 
 
 def live_end(run_id: int, number: int) -> str:
     """Return the end of what an attempt under way has printed so far."""
     try:
-        first = reading.output(run_id, attempt=number, offset=0)
-        return ending("".join(_pieces(run_id, first)))
+        offset = max(0, outputs.printed_so_far(run_id, number) - 4 * SHOWN_CHARACTERS)
+        first = outputs.output(run_id, attempt=number, offset=offset)
+        return ending("".join(outputs.pieces(run_id, first)))
     except (NotFound, Unavailable):
         return ""
 
@@ -44,9 +43,3 @@ def live_end(run_id: int, number: int) -> str:
 def ending(text: str) -> str:
     """Return the last part of an output, safe to show: control characters stripped or made visible."""
     return printable(text[-SHOWN_CHARACTERS:])
-
-
-def _pieces(run_id: int, piece: reading.Output) -> Iterator[str]:
-    while piece.text:
-        yield piece.text
-        piece = reading.output(run_id, attempt=piece.attempt, offset=piece.offset)

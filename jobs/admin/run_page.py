@@ -92,7 +92,10 @@ def read(run: Run) -> RunPage:
     """Read all that the page of a run shows, in the same few queries for any run."""
     story = reading.story(run.pk)
     found = story.view.run
-    attempts = [_attempt(attempt, of=found) for attempt in reversed(story.attempts)]
+    attempts = [
+        _attempt(attempt, of=found, output_host=story.output_hosts.get(attempt.number))
+        for attempt in reversed(story.attempts)
+    ]
     if found.state == State.RUNNING:
         attempts.insert(0, _under_way(found))
     return RunPage(
@@ -185,7 +188,7 @@ def _facts(view: reading.RunView) -> list[tuple[str, Any]]:
     return facts
 
 
-def _attempt(attempt: Attempt, *, of: Run) -> AttemptView:
+def _attempt(attempt: Attempt, *, of: Run, output_host: str | None) -> AttemptView:
     excerpt = str(getattr(attempt, "excerpt", ""))
     sections = [_section(section) for section in attempt.sections or []]
     facts: list[Any] = [
@@ -206,7 +209,7 @@ def _attempt(attempt: Attempt, *, of: Run) -> AttemptView:
         warning=printable(attempt.warning),
         sections=sections,
         output=ending(excerpt),
-        extent=_extent(len(excerpt), attempt.output_total),
+        extent=_extent(len(excerpt), attempt.output_total, output_host),
         result="" if attempt.result is None else _json(attempt.result),
         processes=[
             {name: printable(str(process.get(name, ""))) for name in ("pid", "name", "ended")}
@@ -244,8 +247,10 @@ def _section(section: dict[str, Any]) -> SectionView:
     )
 
 
-def _extent(shown: int, total: int) -> str:
+def _extent(shown: int, total: int, host: str | None) -> str:
     size = f"{total:,} byte{'' if total == 1 else 's'}"
+    if host is not None:
+        return f"the end of {size}; the rest is on the disk of host {printable(host)}, which this server cannot read"
     return f"the end of {size}" if shown >= SHOWN_CHARACTERS or shown * 4 < total else size
 
 

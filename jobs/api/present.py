@@ -11,8 +11,9 @@ from jobs.services.bulk import CancelledMany, RetriedMany
 from jobs.services.definitions import Applied, Preview
 from jobs.services.history import Account, Became, Instant
 from jobs.services.lookahead import Upcoming
+from jobs.services.outputs import Output
 from jobs.services.queues import QueueView
-from jobs.services.reading import JobView, Output, RunStory, RunView
+from jobs.services.reading import JobView, RunStory, RunView
 from jobsched.domain.states import State
 
 
@@ -151,12 +152,12 @@ def story(found: RunStory) -> dict[str, Any]:
     return {
         **run(found.view),
         "retries": found.retries,
-        "attempts": [_attempt(attempt) for attempt in found.attempts],
+        "attempts": [_attempt(attempt, found.output_hosts.get(attempt.number)) for attempt in found.attempts],
         "transitions": [_transition(transition) for transition in found.transitions],
     }
 
 
-def _attempt(attempt: Attempt) -> dict[str, Any]:
+def _attempt(attempt: Attempt, output_host: str | None) -> dict[str, Any]:
     return {
         "number": attempt.number,
         "verdict": attempt.verdict,
@@ -171,6 +172,7 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "duration_seconds": (attempt.finished_at - attempt.started_at).total_seconds(),
         "output": getattr(attempt, "excerpt", ""),
         "output_total": attempt.output_total,
+        "output_host": output_host,
         "sections": attempt.sections,
         "result": attempt.result,
         "worker": attempt.worker,

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from jobs.api import parsing, present
 from jobs.api.access import Endpoint, actor
-from jobs.services import bulk, control, reading
+from jobs.services import bulk, control, outputs, reading
 
 VIEW, CHANGE = "jobs.view_run", "jobs.change_run"
 
@@ -39,7 +39,7 @@ class Output(Endpoint):
 
     def get(self, request: Request, run_id: str) -> Response:
         asked = parsing.query(request, parsing.OutputQuery)
-        return Response(present.output(reading.output(int(run_id), attempt=asked.attempt, offset=asked.offset)))
+        return Response(present.output(outputs.output(int(run_id), attempt=asked.attempt, offset=asked.offset)))
 
 
 class Cancel(Endpoint):

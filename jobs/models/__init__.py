@@ -1,6 +1,6 @@
 """Rows and their constraints. Run.state is written by `jobs.store` alone."""
 
-from jobs.models.history import Attempt, OutputChunk, Transition
+from jobs.models.history import Attempt, OutputChunk, OutputStore, Transition
 from jobs.models.job import Definition, Job, Project
 from jobs.models.limits import Backfill, Gate, Queue
 from jobs.models.rejected import RejectedMessages
@@ -16,6 +16,7 @@ __all__ = [
     "Gate",
     "Job",
     "OutputChunk",
+    "OutputStore",
     "Project",
     "Queue",
     "RejectedMessages",

@@ -5,7 +5,6 @@ Every list comes in pages, and a page costs the same few queries however many ro
 
 from __future__ import annotations
 
-import codecs
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
@@ -14,17 +13,15 @@ from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import JSONObject, Now, Right
 
 from jobs.conf import conf
-from jobs.models import Attempt, Job, OutputChunk, Run, Transition
+from jobs.models import Attempt, Job, OutputStore, Run, Transition
 from jobs.models.run import RunQuerySet
 from jobs.models.runfilter import RunFilter
-from jobs.output_storage import output_storage
+from jobs.output_storage import store_token
 from jobs.rules import job_in_words, with_deletion
 from jobsched.domain import durations
-from jobsched.domain.errors import NotFound, Unavailable
-from jobsched.domain.states import FINISHED, State
+from jobsched.domain.errors import NotFound
+from jobsched.domain.states import State
 
-OUTPUT_BYTES_AT_ONCE = 256 * 1024
-"""The longest piece of output in one answer; the next answer goes on behind it."""
 EVERY_RUN = RunFilter()
 EXCERPT_CHARACTERS = 8192
 """How much of the end of an attempt's output stands beside the attempt itself."""
@@ -69,19 +66,8 @@ class RunStory:
     attempts: list[Attempt]
     """Those that have ended; `output` holds the last EXCERPT_CHARACTERS of what was printed."""
     transitions: list[Transition]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Output:
-    """A piece of what an attempt printed."""
-
-    text: str
-    offset: int
-    """Where the next piece begins, in bytes of UTF-8."""
-    finished: bool
-    """The attempt has ended, and nothing follows this piece."""
-    attempt: int
-    """0 while no attempt has begun."""
+    output_hosts: dict[int, str]
+    """By number of an attempt: the host whose disk has its output, where this process cannot read it."""
 
 
 def jobs(*, project: str | None, after: str | None, limit: int) -> list[JobView]:
@@ -143,7 +129,14 @@ def story(run_id: int) -> RunStory:
         retries=list(Run.objects.filter(retry_of=run_id).order_by("pk").values_list("pk", flat=True)),
         attempts=list(attempts.annotate(excerpt=Right("output", EXCERPT_CHARACTERS))),
         transitions=list(Transition.objects.filter(run=run_id).order_by("id")),
+        output_hosts=_output_hosts(run_id),
     )
+
+
+def _output_hosts(run_id: int) -> dict[int, str]:
+    stores = OutputStore.objects.filter(chunks__run=run_id).values_list("chunks__attempt", "host", "token").distinct()
+    here = store_token()
+    return {attempt: host for attempt, host, token in stores if token != here}
 
 
 def _runs() -> RunQuerySet:
@@ -198,67 +191,3 @@ def _cancelling(run: Run) -> str:
         f"the request is recorded; its worker {run.worker} ends it when it hears of it, at its next heartbeat at the "
         f"latest (every {beats}), and if it cannot be reached the run ends with its lease, at {ends}"
     )
-
-
-def output(run_id: int, *, attempt: int | None, offset: int) -> Output:
-    """Return what an attempt printed from byte `offset` on, the run's latest attempt unless one is named.
-
-    Works while the attempt is under way. Offsets count the UTF-8 of the kept text, and mean the same before
-    and after the attempt has ended. Raises NotFound, and Unavailable when the output store cannot be read.
-    """
-    found = run(run_id).run
-    number = found.attempt if attempt is None else attempt
-    if not 0 <= number <= found.attempt or (number == 0 and attempt is not None):
-        had = f"only {found.attempt}" if found.attempt else "none yet"
-        raise NotFound(f"Run {run_id} has no attempt {number}: it has had {had}.")
-    # Asked for first: when the attempt ends, this row appears and the chunks go in one commit.
-    ended = Attempt.objects.filter(run=run_id, number=number).first()
-    kept = _kept(ended) if ended else _text(_chunks(run_id, number), final=False).encode()
-    over = ended is not None or number < found.attempt or found.state in FINISHED
-    text, following = piece(kept, offset, OUTPUT_BYTES_AT_ONCE)
-    return Output(text=text, offset=following, finished=over and following >= len(kept), attempt=number)
-
-
-def piece(kept: bytes, offset: int, limit: int) -> tuple[str, int]:
-    """Cut up to `limit` bytes of UTF-8 from `offset` on, both ends moved back to the start of a character.
-
-    Return the text and the offset behind it. Nothing there yet leaves the offset where it is.
-    """
-    if offset >= len(kept):
-        return "", offset
-    start = _character_start(kept, offset)
-    end = _character_start(kept, start + limit)
-    return kept[start:end].decode(), end
-
-
-def _character_start(kept: bytes, position: int) -> int:
-    if position >= len(kept):
-        return len(kept)
-    while kept[position] & 0xC0 == 0x80:
-        position -= 1
-    return position
-
-
-def _chunks(run_id: int, number: int) -> bytes:
-    rows = OutputChunk.objects.filter(run=run_id, attempt=number).order_by("start")
-    return b"".join(bytes(data) for data in rows.values_list("data", flat=True))
-
-
-def _kept(ended: Attempt) -> bytes:
-    if ended.output_key is None:
-        return ended.output.encode()
-    try:
-        with output_storage().open(ended.output_key) as file:
-            return _text(file.read(), final=True).encode()
-    except FileNotFoundError:
-        gone = f"The output of attempt {ended.number} of run {ended.run_id} is no longer in the output store"
-        raise NotFound(f"{gone}; its end is shown beside the attempt.") from None
-    except OSError as error:
-        raise Unavailable(f"The output store cannot be read now: {error.strerror or error}.") from error
-    except Exception as error:  # storages of other packages raise errors of their own, which may name accounts
-        raise Unavailable(f"The output store cannot be read now: {type(error).__name__}.") from error
-
-
-def _text(raw: bytes, *, final: bool) -> str:
-    """Decode as the row of an ended attempt does. A character that is not complete yet is held back."""
-    return codecs.getincrementaldecoder("utf-8")("replace").decode(raw, final).replace("\0", "\ufffd")

@@ -13,8 +13,10 @@ from jobs import messages
 from jobs.conf import conf
 from jobs.store import beatwatch, claims, limits, recording, recovery
 from jobs.store.claims import Settled, Settlement
+from jobs.store.outputs import INLINE_BYTES, is_storable_text
 from jobs.store.recovery import Expired
 from jobs.store.session import Refused, django_connection, in_savepoint, short_transaction
+from jobsched.domain.excerpts import end_of, left_out
 from jobsched.domain.outcomes import Outcome, Verdict
 from jobsched.domain.states import State
 
@@ -89,6 +91,8 @@ def lost(expired: Expired, *, now: datetime, unit: float) -> Settlement:
     """Decide what becomes of a run whose worker was lost."""
     claim = expired.claim
     reason = f"its worker {expired.worker} was lost: no sign of life within the lease"
+    inline = expired.output_total <= INLINE_BYTES and is_storable_text(expired.output_end)
+    output = expired.output_end if inline else _end_of_output(expired)
     decision = _what_follows(expired, reason, now=now, unit=unit)
     return Settlement(
         run_id=claim.run_id,
@@ -99,10 +103,16 @@ def lost(expired: Expired, *, now: datetime, unit: float) -> Settlement:
         again_in_seconds=(decision.at - now).total_seconds() if decision.at else None,
         verdict=Verdict.LOST,
         attempt_reason=reason,
-        output=expired.output.decode("utf-8", "replace"),
-        output_total=len(expired.output),
-        flushed=bool(expired.output),
+        output=output.decode("utf-8", "replace"),
+        output_total=expired.output_total,
+        flushed=inline and expired.output_total > 0,
     )
+
+
+def _end_of_output(expired: Expired) -> bytes:
+    end = end_of(expired.output_end)
+    missing = expired.output_total - len(end)
+    return (left_out(missing) if missing else b"") + end
 
 
 def handed_back(expired: Expired) -> Settlement:

@@ -78,14 +78,13 @@ class Settlement:
     result: Any = None
     warning: str = ""
     output: str = ""
-    output_key: str | None = None
     output_total: int = 0
     sections: list[dict[str, Any]] | None = None
     killed: int = 0
     processes: list[dict[str, Any]] | None = None
     """Receipts of processes that were ended with it."""
     flushed: bool = False
-    """Output chunks were written while it ran and go now."""
+    """Output was kept in rows while it ran, and all of it is in `output` now: they go."""
 
 
 Lane = tuple[int, str]
@@ -109,7 +108,7 @@ i AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(settlements)s::jsonb) AS i(
         run_id bigint, attempt int, token uuid, after text, reason text, again_in_seconds double precision,
         verdict text, attempt_reason text, handed_back boolean, exit_code int, signal smallint, http_status int,
-        error text, result jsonb, warning text, output text, output_key text, output_total bigint, sections jsonb,
+        error text, result jsonb, warning text, output text, output_total bigint, sections jsonb,
         killed int, processes jsonb)
 ), settled AS (
     UPDATE jobs_run r SET
@@ -135,9 +134,9 @@ i AS MATERIALIZED (
 ), kept AS (
     INSERT INTO jobs_attempt (
         run_id, number, verdict, reason, exit_code, signal, http_status, error, result, warning, worker, claim_token,
-        started_at, finished_at, output, output_key, output_total, sections, killed, processes)
+        started_at, finished_at, output, output_total, sections, killed, processes)
     SELECT i.run_id, i.attempt, i.verdict, i.attempt_reason, i.exit_code, i.signal, i.http_status, i.error, i.result,
-        coalesce(i.warning, ''), s.worker, i.token, s.started_at, clock_timestamp(), i.output, i.output_key,
+        coalesce(i.warning, ''), s.worker, i.token, s.started_at, clock_timestamp(), i.output,
         i.output_total, i.sections, i.killed, i.processes
     FROM settled s JOIN i ON i.run_id = s.id
 ), noted AS (
@@ -348,19 +347,6 @@ def record_begin(execute: Execute, claim: Held) -> None:
         WHERE id = %(id)s AND attempt = %(attempt)s AND claim_token = %(token)s AND state = 'running'
         """,
         {"id": claim.run_id, "attempt": claim.attempt, "token": claim.token},
-    )
-
-
-def append_output(execute: Execute, claim: Claim, *, start: int, data: bytes) -> None:
-    """Keep output of an attempt that is under way. Refused silently once the claim is lost."""
-    execute(
-        """
-        INSERT INTO jobs_outputchunk (run_id, attempt, start, data)
-        SELECT id, attempt, %(start)s, %(data)s FROM jobs_run
-        WHERE id = %(id)s AND attempt = %(attempt)s AND claim_token = %(token)s AND state = 'running'
-        ON CONFLICT DO NOTHING
-        """,
-        {"id": claim.run_id, "attempt": claim.attempt, "token": claim.token, "start": start, "data": data},
     )
 
 

@@ -40,7 +40,7 @@ def _without_result(settlement: Settlement, error: Refused) -> Settlement:
     """Return a failure without anything that comes from the attempt.
 
     The attempt is over and may have taken effect, so it is not repeated. The error may be in a language of the
-    server's, with characters that the database refuses as well.
+    server's, with characters that the database refuses as well. What was kept of its output while it ran stays.
     """
     why = str(error).encode("ascii", "replace").decode()
     reason = f"the result of this attempt cannot be stored: {why}"
@@ -53,8 +53,6 @@ def _without_result(settlement: Settlement, error: Refused) -> Settlement:
         again_in_seconds=None,
         verdict=Verdict.FAILED,
         attempt_reason=reason,
-        output_key=settlement.output_key,
         output_total=settlement.output_total,
         killed=settlement.killed,
-        flushed=settlement.flushed,
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 from jobs.store.beatwatch import LEASES_MAY_BE_JUDGED, judging
 from jobs.store.claims import Claim, Lane
+from jobs.store.outputs import INLINE_BYTES
 from jobs.store.session import Execute
 
 
@@ -63,7 +64,9 @@ class Expired:
     claim: Claim
     worker: str
     content: dict[str, Any]
-    output: bytes
+    output_end: bytes
+    """What the database holds of the last 64 KiB of its output."""
+    output_total: int
     begun: bool
     """False for one of several runs that were claimed together: whether this one had begun is not recorded."""
 
@@ -84,10 +87,14 @@ def lock_expired(execute: Execute, *, lease: timedelta, limit: int) -> list[Expi
         SELECT r.id, r.attempt, r.claim_token, r.handed_back, r.definition_id, r.queue, r.params, r.in_process,
             r.scheduled_for, r.started_at, r.deadline_at, r.worker, d.content::text,
             (SELECT string_agg(c.data, ''::bytea ORDER BY c.start) FROM jobs_outputchunk c
-             WHERE c.run_id = r.id AND c.attempt = r.attempt), NOT r.batchable
+             WHERE c.run_id = r.id AND c.attempt = r.attempt AND c.start + c.size > o.total - %(output_end)s),
+            coalesce(o.total, 0), NOT r.batchable
         FROM expired r JOIN jobs_definition d ON d.id = r.definition_id
+        CROSS JOIN LATERAL (
+            SELECT max(c.start + c.size) AS total FROM jobs_outputchunk c
+            WHERE c.run_id = r.id AND c.attempt = r.attempt) o
         """,  # noqa: S608 - the condition is ours
-        {"limit": limit, **judging(lease)},
+        {"limit": limit, "output_end": INLINE_BYTES, **judging(lease)},
     )
     return [_expired(row) for row in rows]
 
@@ -109,8 +116,9 @@ def _expired(row: Sequence[Any]) -> Expired:
         ),
         worker=row[11],
         content=json.loads(row[12]),
-        output=bytes(row[13] or b""),
-        begun=row[14],
+        output_end=bytes(row[13] or b""),
+        output_total=row[14],
+        begun=row[15],
     )
 
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from jobsched.cli.tables import duration, ending, fields, moment, process_end, remark, run_duration, table
+from jobsched.cli.terminal import say
 
 _NAMED = (
     "state",
@@ -52,6 +53,12 @@ def print_story(story: dict[str, Any]) -> None:
             [row for attempt in story["attempts"] for row in _attempt_rows(attempt)],
             title="attempts",
         )
+    for attempt in story["attempts"]:
+        if host := attempt.get("output_host"):
+            say(
+                f"The output of attempt {attempt['number']} is on the disk of host {host}, which the server cannot "
+                "read; `jobsched logs` shows its end."
+            )
     if ended := [(attempt, process) for attempt in story["attempts"] for process in attempt["processes"]]:
         table(
             ["attempt", "pid", "process", "ended by"],

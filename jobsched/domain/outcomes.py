@@ -170,14 +170,32 @@ class Ended:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """Output of an attempt from byte `start` on. It replaces what was passed on before from `replaces_from` on."""
+
+    start: int
+    data: bytes
+    replaces_from: int
+    final: bool
+    """Nothing will replace it."""
+
+    @property
+    def stop(self) -> int:
+        """Return the offset behind its last byte."""
+        return self.start + len(self.data)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
     """What the engine returns for one attempt: the outcome and what was seen of it."""
 
     outcome: Outcome
     output: bytes = b""
-    """The combined stdout and stderr: all of it, or its head and tail with a marker between."""
+    """The combined stdout and stderr: all of it if it is short, or its first and last part with a line between."""
     output_total: int = 0
     """How many bytes were written altogether."""
+    output_rest: tuple[Part, ...] = ()
+    """What was not passed on while the work went on, in order."""
     sections: tuple[Section, ...] = ()
     killed: int = 0
     """How many processes of the run had to be killed after its end or at its limit."""

@@ -22,16 +22,15 @@ from jobsched.domain.errors import Unavailable
 from jobsched.domain.outcomes import Assignment, Ended, Outcome, Report, Verdict
 from jobsched.domain.signals import signal_name
 from jobsched.engine import reasons
-from jobsched.engine.clip import KIB, Clip
+from jobsched.engine.clip import KIB
 from jobsched.engine.listener import Garbled, Listener
 from jobsched.engine.memory import MemoryKills
+from jobsched.engine.printed import Printed
 from jobsched.engine.sections import Sections
 from jobsched.engine.watch import Watch
 from jobsched.shim import messages
 from jobsched.shim.lease import lease_clock
 
-_KEPT: Final = 256 * KIB
-"""Bytes kept of the beginning, and of the end, of the output."""
 _READ: Final = 64 * KIB
 _READS_A_TURN: Final = 16
 """A flood must not keep the loop from its heartbeats."""
@@ -60,9 +59,8 @@ class Attempt:
         self._memory_kills = memory.count()
         self._deadline = deadline
         self._heartbeat_failed = False
-        self._clip = Clip(head=_KEPT, tail=_KEPT)
+        self._printed = Printed(limit=watch.output_limit)
         self._sections = Sections()
-        self._flushed = 0
         self._output = -1
         self._outcome: Outcome | None = None
         self._replaced_process = False
@@ -73,6 +71,7 @@ class Attempt:
         self._kill_at = float("inf")
         self._give_up_at = float("inf")
         self._end: dict[str, Any] | None = None
+        self._flush_failed = False
 
     # -- beginning and end ---------------------------------------------------------------------------------
 
@@ -119,7 +118,11 @@ class Attempt:
         for source in (self._shim, self._run.sock, self._output):
             poller.register(source, select.POLLIN)
         run, shim = self._run.sock.fileno(), self._shim.fileno()
+        waits = False
         while self._end is None:
+            if waits and not self._printed.is_full:
+                poller.register(self._output, select.POLLIN)
+                waits = False
             if self._run.wants_to_send:
                 poller.modify(run, select.POLLIN | select.POLLOUT)
             ready = {number for number, _ in poller.poll(self._milliseconds_left())}
@@ -129,8 +132,11 @@ class Attempt:
                     poller.unregister(run)
                 elif not self._run.wants_to_send:
                     poller.modify(run, select.POLLIN)
-            if self._output in ready and not self._read_output(_READS_A_TURN * _READ):
-                poller.unregister(self._output)
+            if self._output in ready:
+                more = self._read_output(_READS_A_TURN * _READ, until_full=True)
+                waits = more and self._printed.is_full  # in the pipe, until output is passed on again
+                if waits or not more:
+                    poller.unregister(self._output)
             if shim in ready:
                 self._read_shim()
             self._look_at_clock()
@@ -178,9 +184,12 @@ class Attempt:
             case _:
                 raise Garbled
 
-    def _read_output(self, most: int) -> bool:
-        """Read up to `most` bytes of what is there; return False at the end of the output."""
-        while most > 0:
+    def _read_output(self, most: int, *, until_full: bool = False) -> bool:
+        """Read up to `most` bytes of what is there; return False at the end of the output.
+
+        With `until_full`, read no more once too much waits to be passed on.
+        """
+        while most > 0 and not (until_full and self._printed.is_full):
             try:
                 chunk = os.read(self._output, min(_READ, most))
             except BlockingIOError:
@@ -188,7 +197,7 @@ class Attempt:
             if not chunk:
                 return False
             most -= len(chunk)
-            self._clip.add(chunk)
+            self._printed.add(chunk)
             self._sections.add(chunk)
         return True
 
@@ -221,7 +230,7 @@ class Attempt:
         moments = [self._beat_at, self._deadline, self._give_up_at, self._kill_at]
         if self._may_end_early:
             moments.append(self._limit_at)
-        if self._clip.head_length > self._flushed:
+        if self._printed.is_unsaved:
             moments.append(self._flush_at)
         return min(max(0.0, min(moments) - lease_clock()), _NUDGE_SECONDS) * 1000 + 1
 
@@ -247,7 +256,7 @@ class Attempt:
             self._kill()
         if now >= self._beat_at:
             self._beat()
-        if now >= self._flush_at:
+        if now >= self._flush_at or (self._printed.is_piece_ready and not self._flush_failed):
             self._flush()
 
     def _beat(self) -> None:
@@ -282,13 +291,14 @@ class Attempt:
         return sent + min(self._watch.heartbeat_seconds, self._watch.lease_seconds / 2)
 
     def _flush(self) -> None:
-        if self._clip.head_length > self._flushed:
-            chunk = self._clip.head(self._flushed)
+        self._flush_failed = False
+        if self._printed.is_unsaved:
+            part = self._printed.next_part()
             try:
-                self._watch.flush(chunk)
-                self._flushed += len(chunk)
+                self._watch.flush(part)
+                self._printed.saved(part)
             except Unavailable:  # offered again next time
-                pass
+                self._flush_failed = True
         self._flush_at = lease_clock() + _FLUSH_SECONDS
 
     # -- ending --------------------------------------------------------------------------------------------
@@ -353,8 +363,9 @@ class Attempt:
         self._sections.close(outcome.verdict)
         return Report(
             outcome=outcome,
-            output=self._clip.render(),
-            output_total=self._clip.total,
+            output=self._printed.shown(),
+            output_total=self._printed.total,
+            output_rest=self._printed.rest(),
             sections=self._sections.all(),
             killed=(self._end or {}).get("killed", 0),
             processes=tuple(Ended(**process) for process in (self._end or {}).get("processes", ())),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from jobsched.domain.cuts import first_cut, last_cut
+from jobsched.domain.excerpts import left_out
+
 KIB: Final = 1024
 
 
 class Clip:
-    """The first `head` and the last `tail` bytes of what is added, and how many bytes there were."""
+    """The first `head` and the last `tail` bytes of what is added, cut at the ends of lines where these are near."""
 
     __slots__ = ("_head", "_head_size", "_tail", "_tail_size", "total")
 
@@ -29,21 +32,15 @@ class Clip:
             if len(self._tail) > 2 * self._tail_size:
                 del self._tail[: len(self._tail) - self._tail_size]
 
-    def head(self, start: int = 0) -> bytes:
-        """Return the kept head from byte `start` on."""
-        return bytes(self._head[start:])
-
-    @property
-    def head_length(self) -> int:
-        return len(self._head)
-
     def render(self) -> bytes:
         """Return everything, or head and tail with a line between that says how much is left out."""
-        left_out = self.total - len(self._head) - min(len(self._tail), self._tail_size)
-        if left_out <= 0:
+        if self.total <= self._head_size + self._tail_size:
             return bytes(self._head + self._tail)
-        marker = f"\n[… {left_out} bytes left out …]\n".encode()
-        return bytes(self._head) + marker + bytes(self._tail[-self._tail_size :])
+        head, tail = bytes(self._head), bytes(self._tail)
+        low = len(tail) - self._tail_size
+        head = head[: last_cut(head, len(head) // 2, len(head))]
+        tail = tail[first_cut(tail, low, low + self._tail_size // 2) :]
+        return head + left_out(self.total - len(head) - len(tail), after=head) + tail
 
 
 def as_text(output: bytes) -> str:

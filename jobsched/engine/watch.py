@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from jobsched.domain.outcomes import Part
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pulse:
@@ -27,6 +29,8 @@ class Watch(Protocol):
     """How long after a renewal was sent the next is sent."""
     lease_seconds: float
     """How long after a renewal was sent its deadline is."""
+    output_limit: int
+    """Bytes of output that are kept; of longer output, the beginning and the end are."""
 
     def heartbeat(self) -> Pulse:
         """Renew the lease and ask for news. Raises `Unavailable` when the database cannot be reached."""
@@ -40,8 +44,9 @@ class Watch(Protocol):
         Asks no database, which may be away. Called in each turn of the loop; be quick.
         """
 
-    def flush(self, chunk: bytes) -> None:
-        """Take output that is new since the last call. It lies within the head that is kept.
+    def flush(self, part: Part) -> None:
+        """Take new output. It is called twice a second, and for each 256 KiB of output that is printed faster.
 
-        Raises `Unavailable` when it cannot be stored now; the same bytes are offered again later.
+        Raises `Unavailable` when it cannot be stored now; it is offered again later. While much waits, the work waits
+        until it can print on.
         """

@@ -11,10 +11,11 @@ import pytest
 
 from jobs.models import Job, Project, Run
 from jobs.services.running import inline, turn
-from jobs.store import births, claims
+from jobs.store import births, claims, outputs
 from jobs.store.births import Birth
 from jobs.store.claims import Claim, ClaimRequest
 from jobs.store.session import Session, django_connection
+from jobsched.domain.outcomes import Part
 from tests.integration.clock import DatabaseClock, database_clock
 
 
@@ -115,3 +116,8 @@ def clock(transactional_db: None) -> Iterator[DatabaseClock]:
     """The database's clock, as the test sets it, for what is done on Django's connection."""
     with database_clock() as clock:
         yield clock
+
+
+def keep_output(session: Session, claim: Claim, start: int, data: bytes) -> None:
+    """Keep output of an attempt that is under way."""
+    outputs.keep(session, claim, Part(start=start, data=data, replaces_from=start, final=True))

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.files.base import ContentFile
 from hypothesis import given
 from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
-from jobs.models import Attempt, Job, OutputChunk, Run
-from jobs.output_storage import output_storage
-from jobs.services.reading import EXCERPT_CHARACTERS, piece
+from jobs.models import Attempt, Job, Run
+from jobs.services.outputs import piece
+from jobs.services.reading import EXCERPT_CHARACTERS
 from jobs.store import claims
 from jobs.store.claims import Claim, Settlement
 from jobs.store.session import Session
 from jobsched.domain.states import State
 from tests.integration.api import signed_in
-from tests.integration.conftest import claim_next
+from tests.integration.conftest import claim_next, keep_output
 
 SIGN_IN_QUERIES = 2
 """The token with its user, and that user's other tokens."""
@@ -102,7 +100,7 @@ def test_one_run_costs_the_same_queries_whatever_happened_to_it(
     run = make_runs(1)[0]
     for _ in range(attempts):
         finish(session, claim_next(session)[0], State.QUEUED, verdict="handed_back")
-    with django_assert_num_queries(SIGN_IN_QUERIES + 4):
+    with django_assert_num_queries(SIGN_IN_QUERIES + 5):
         assert len(api.get(f"/api/v1/runs/{run.pk}/").json()["attempts"]) == attempts
 
 
@@ -199,17 +197,18 @@ class TestOutput:
     def test_can_be_read_while_it_runs_and_goes_on_at_the_same_offset_when_it_has_ended(
         self, api: APIClient, make_runs: Callable[..., list[Run]], session: Session
     ) -> None:
-        # An invalid byte, a NUL and a character cut in two: kept text differs from the raw bytes in length.
+        # An invalid byte, a NUL and a character cut in two: offsets count the bytes that were printed.
         raw = b"caf\xc3\xa9 \xff\x00 | \xe2\x82"
         run = make_runs(1)[0]
         claim = claim_next(session)[0]
-        claims.append_output(session, claim, start=0, data=raw[:4])
+        keep_output(session, claim, 0, raw[:4])
         first = api.get(f"/api/v1/runs/{run.pk}/output").json()
-        claims.append_output(session, claim, start=4, data=raw[4:])
+        keep_output(session, claim, 4, raw[4:])
         second = api.get(f"/api/v1/runs/{run.pk}/output?offset={first['offset']}").json()
         nothing = api.get(f"/api/v1/runs/{run.pk}/output?offset={second['offset']}").json()
         text = (raw + b"\xac end").decode(errors="replace").replace("\0", "\ufffd")
-        finish(session, claim, output=text)
+        keep_output(session, claim, len(raw), b"\xac end")
+        finish(session, claim, output=text, output_total=len(raw) + 5, flushed=False)
         last = api.get(f"/api/v1/runs/{run.pk}/output?offset={second['offset']}").json()
 
         assert (first["output"], first["offset"], first["finished"]) == ("caf", 3, False)
@@ -217,41 +216,6 @@ class TestOutput:
         assert nothing == {**second, "output": ""}
         assert (last["output"], last["finished"]) == ("€ end", True)
         assert first["output"] + second["output"] + last["output"] == text
-        assert not OutputChunk.objects.exists()
-
-    def test_that_was_long_comes_from_the_output_store_in_pieces(
-        self,
-        api: APIClient,
-        make_runs: Callable[..., list[Run]],
-        session: Session,
-        tmp_path: Path,
-        settings: object,
-    ) -> None:
-        settings.STORAGES = {  # type: ignore[attr-defined]
-            **settings.STORAGES,  # type: ignore[attr-defined]
-            "jobsched": {
-                "BACKEND": "django.core.files.storage.FileSystemStorage",
-                "OPTIONS": {"location": tmp_path},
-            },
-        }
-        text = "zwölf €uro 🙂\n" * 20_000
-        run = make_runs(1)[0]
-        key = output_storage().save("runs/0/1.log", ContentFile(text.encode()))
-        finish(session, claim_next(session)[0], output="…excerpt", output_key=key)
-
-        read, offset, pieces = "", 0, 0
-        while True:
-            part = api.get(f"/api/v1/runs/{run.pk}/output?offset={offset}").json()
-            read, offset, pieces = read + part["output"], part["offset"], pieces + 1
-            if part["finished"]:
-                break
-        assert read == text
-        assert pieces > 1
-
-        output_storage().delete(key)
-        gone = api.get(f"/api/v1/runs/{run.pk}/output")
-        assert gone.status_code == 404
-        assert "no longer in the output store" in gone.json()["error"]
 
     def test_of_an_earlier_attempt_can_be_named(
         self, api: APIClient, make_runs: Callable[..., list[Run]], session: Session
@@ -259,7 +223,7 @@ class TestOutput:
         run = make_runs(1)[0]
         finish(session, claim_next(session)[0], State.QUEUED, output="first")
         claim = claim_next(session)[0]
-        claims.append_output(session, claim, start=0, data=b"second")
+        keep_output(session, claim, 0, b"second")
 
         def read(query: str = "") -> tuple[str, bool, int]:
             part = api.get(f"/api/v1/runs/{run.pk}/output{query}").json()

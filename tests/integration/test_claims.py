@@ -18,7 +18,7 @@ from jobs.store.claims import Claim, Settlement
 from jobs.store.session import Session, django_connection
 from jobsched.domain.errors import Unavailable
 from jobsched.domain.states import State
-from tests.integration.conftest import claim_next, claim_request
+from tests.integration.conftest import claim_next, claim_request, keep_output
 
 MakeRuns = Callable[..., list[Run]]
 
@@ -239,15 +239,15 @@ def test_what_an_ambiguous_commit_did_can_be_found(session: Session, make_runs: 
 def test_output_under_way_is_kept_for_the_holder_of_the_claim_only(session: Session, make_runs: MakeRuns) -> None:
     [run] = make_runs()
     [claim] = claim_next(session)
-    claims.append_output(session, claim, start=0, data=b"one \xff\x00")
-    claims.append_output(session, claim, start=6, data=b"two")
+    keep_output(session, claim, 0, b"one \xff\x00")
+    keep_output(session, claim, 6, b"two")
     assert [bytes(c.data) for c in OutputChunk.objects.filter(run=run).order_by("start")] == [
         b"one \xff\x00",
         b"two",
     ]
 
     claims.settle_and_claim(session, [ended(claim, flushed=True)], None, actor="slot-1")
-    claims.append_output(session, claim, start=9, data=b"late")
+    keep_output(session, claim, 9, b"late")
 
     assert not OutputChunk.objects.exists()
 

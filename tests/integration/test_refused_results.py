@@ -12,11 +12,11 @@ from django.db import connection
 
 from jobs.models import Attempt, Job, Run
 from jobs.services import control, recovery, running
-from jobs.store import claims
+from jobs.store import outputs
 from jobs.store.session import Refused, Session, django_connection
 from jobsched.callables import callable_job
 from jobsched.domain.errors import Unavailable
-from tests.integration.conftest import claim_next
+from tests.integration.conftest import claim_next, keep_output
 
 REFUSALS = {
     "a value out of range": "22003",
@@ -111,7 +111,7 @@ def test_a_lost_attempt_whose_output_is_refused_has_an_end_and_stops_no_others(
     runs = [control.trigger(job=job.name, actor="test") for _ in range(3)]
     for printed in (b"sound", b"poison", b"sound"):
         [claim] = claim_next(session)
-        claims.append_output(session, claim, start=0, data=printed)
+        keep_output(session, claim, 0, printed)
     django_connection("UPDATE jobs_run SET lease_until = now() - interval '1 s'", {})
     with refusing("22P05"):
         assert recovery.reap() == 3
@@ -140,7 +140,7 @@ def test_output_that_cannot_be_shown_while_it_runs_ends_no_run(
     def refuse(*args: Any, **options: Any) -> None:
         raise Refused("the database refuses it")
 
-    monkeypatch.setattr(claims, "append_output", refuse)
+    monkeypatch.setattr(outputs, "keep", refuse)
     make_job("Printer", spec={"command": "echo first; sleep 2; echo last"})
     run = control.trigger(job="Printer", actor="test")
     running.work("default", hostname="slot")

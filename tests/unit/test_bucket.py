@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs
 
 import pytest
 from django.core.files.base import ContentFile
@@ -34,9 +35,12 @@ class Bucket(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
-        found = self.objects.get(self.path)
+        path, _, query = self.path.partition("?")
+        found = self.objects.get(path)
         if self.refuse:
             self._answer(403)
+        elif "prefix=" in query:
+            self._list(path, parse_qs(query)["prefix"][0])
         elif found is None:
             self._answer(404)
         else:
@@ -45,6 +49,16 @@ class Bucket(BaseHTTPRequestHandler):
     def do_DELETE(self) -> None:
         self.objects.pop(self.path, None)
         self._answer(403 if self.refuse else 204)
+
+    def _list(self, path: str, prefix: str) -> None:
+        """Answer with the objects and folders right below a folder."""
+        names = [name[len(path) + 1 :] for name in self.objects if name.startswith(f"{path}/{prefix}")]
+        below = [name[len(prefix) :] for name in names]
+        folders = sorted({name.partition("/")[0] for name in below if "/" in name})
+        keys = "".join(f"<Contents><Key>{prefix}{name}</Key></Contents>" for name in below if "/" not in name)
+        keys += "".join(f"<CommonPrefixes><Prefix>{prefix}{name}/</Prefix></CommonPrefixes>" for name in folders)
+        body = f"<ListBucketResult><IsTruncated>false</IsTruncated>{keys}</ListBucketResult>"
+        self._answer(200, body.encode())
 
     def _answer(self, status: int, body: bytes = b"") -> None:
         self.send_response(status)
@@ -105,7 +119,16 @@ def test_a_second_save_never_replaces_the_first(bucket: type[Bucket]) -> None:
         assert file.read() == b"one"
 
 
-@pytest.mark.parametrize("verb", ["save", "open", "exists", "delete"])
+def test_folders_and_objects_are_listed_with_their_times(bucket: type[Bucket]) -> None:
+    output = storage(bucket.address)
+    for name in ("runs/0/1/a.log", "runs/0/1/b.log", "runs/0/2/c.log"):
+        output.save(name, ContentFile(b"x"))
+    assert output.listdir("runs/0") == (["1", "2"], [])
+    assert output.listdir("runs/0/1") == ([], ["a.log", "b.log"])
+    assert output.get_modified_time("runs/0/1/a.log").year == 2026
+
+
+@pytest.mark.parametrize("verb", ["save", "open", "exists", "delete", "listdir", "get_modified_time"])
 def test_a_refusal_is_an_os_error_that_names_no_secret(verb: str, bucket: type[Bucket]) -> None:
     output = storage(bucket.address)
     bucket.refuse = True
@@ -115,7 +138,7 @@ def test_a_refusal_is_an_os_error_that_names_no_secret(verb: str, bucket: type[B
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("verb", ["save", "open", "exists", "delete"])
+@pytest.mark.parametrize("verb", ["save", "open", "exists", "delete", "listdir", "get_modified_time"])
 def test_a_server_that_is_gone_is_an_os_error(verb: str, bucket: type[Bucket]) -> None:
     output = storage("http://127.0.0.1:1")
     arguments = ("a.log", ContentFile(b"x")) if verb == "save" else ("a.log",)

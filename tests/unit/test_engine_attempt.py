@@ -191,21 +191,33 @@ def test_a_callable_is_told_by_an_exception_why_it_ends(
 def test_output_is_offered_while_the_run_goes_on_and_each_byte_once(slot: Slot) -> None:
     watch = ScriptedWatch()
     report = slot.perform(shell("echo one; sleep 1; echo two; sleep 1; echo three"), watch, deadline=deadline())
-    assert watch.flushed.startswith(b"one\n")
+    assert watch.kept.startswith(b"one\n")
     assert report.output == b"one\ntwo\nthree\n"
-    assert report.output.startswith(watch.flushed)
+    assert watch.all_kept(report) == report.output
 
 
 def test_a_flood_is_bounded_and_does_not_starve_heartbeats(slot: Slot) -> None:
     size = 300_000_000
-    watch = ScriptedWatch(heartbeat_seconds=0.01)
-    report = slot.perform(shell(f"head -c {size} /dev/zero"), watch, deadline=deadline())
+    watch = ScriptedWatch(heartbeat_seconds=0.01, output_limit=2_000_000)
+    report = slot.perform(shell(f"head -c {size} /dev/zero | tr '\\0' x"), watch, deadline=deadline())
     assert report.outcome.verdict is Verdict.SUCCEEDED
     assert report.output_total == size
-    assert len(report.output) < 2 * 256 * 1024 + 100
-    assert f"{size - 2 * 256 * 1024} bytes left out".encode() in report.output
-    assert len(watch.flushed) <= 256 * 1024
+    assert len(report.output) < 1_000_000
+    assert b" bytes left out" in report.output
+    kept = watch.all_kept(report)
+    assert len(kept) == size
+    assert 1_900_000 < len(kept) - kept.count(b"\0") <= 2_000_000
     assert watch.beats > 1
+
+
+def test_output_waits_while_it_cannot_be_passed_on_and_none_is_lost(slot: Slot) -> None:
+    watch = ScriptedWatch(unavailable=True)
+    watch.answers_after = 10
+    lines = 300_000
+    report = slot.perform(shell(f"seq {lines}"), watch, deadline=deadline())
+    assert report.outcome.verdict is Verdict.SUCCEEDED
+    assert watch.beats >= 10
+    assert watch.all_kept(report) == "".join(f"{number}\n" for number in range(1, lines + 1)).encode()
 
 
 def test_output_after_the_outcome_of_a_flooding_run_that_is_cancelled_ends(slot: Slot) -> None:

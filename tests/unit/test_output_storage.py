@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.core.checks import run_checks
@@ -15,11 +15,9 @@ from django.core.files.storage import Storage, default_storage
 from django.test import override_settings
 
 from jobs.conf import conf
-from jobs.output_storage import output_folder, output_name, output_storage, problem
-from jobs.services.running.settling import with_output
-from jobs.store.claims import Settlement
-from jobsched.domain.outcomes import Outcome, Report, Verdict
-from jobsched.domain.states import State
+from jobs.output_storage import output_folder, output_name, output_storage, problem, store_token
+from jobs.services.running.storing import Storing
+from jobs.store.outputs import Waiting
 
 FILES = "django.core.files.storage.FileSystemStorage"
 PRIVATE = {"file_permissions_mode": 0o600, "directory_permissions_mode": 0o700}
@@ -46,7 +44,7 @@ def using(**storage: Any) -> Any:
 
 
 def test_without_any_setting_output_is_private_and_apart_from_the_media(tmp_path: Path) -> None:
-    key = output_storage().save(output_name(7, 1), ContentFile(b"secret"))
+    key = output_storage().save(output_name(7, 1, 0), ContentFile(b"secret"))
     path = tmp_path / ".jobsched" / "output" / key
     assert path.read_bytes() == b"secret"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -58,9 +56,9 @@ def test_without_any_setting_output_is_private_and_apart_from_the_media(tmp_path
 
 
 def test_names_of_output_cannot_be_guessed() -> None:
-    names = {output_name(12_345, 2) for _ in range(100)}
+    names = {output_name(12_345, 2, 0) for _ in range(100)}
     assert len(names) == 100
-    assert all(len(name) <= 200 and name.startswith("runs/1/12345-2-") for name in names)
+    assert all(len(name) <= 200 and name.startswith("runs/1/12345/2-000000000000-") for name in names)
 
 
 def test_a_project_can_choose_another_storage(tmp_path: Path) -> None:
@@ -136,21 +134,26 @@ class Refusing(Storage):
         raise RuntimeError("account 4711 is closed")
 
 
-def test_an_error_of_a_foreign_storage_costs_no_result_and_names_no_account() -> None:
-    settlement = Settlement(
-        run_id=7,
-        attempt=1,
-        token=uuid4(),
-        after=State.SUCCEEDED,
-        reason="",
-        again_in_seconds=None,
-        verdict=Verdict.SUCCEEDED,
-    )
-    report = Report(outcome=Outcome(verdict=Verdict.SUCCEEDED), output=b"x" * 100_000)
+def test_an_error_of_a_foreign_storage_costs_no_result_and_names_no_account(caplog: pytest.LogCaptureFixture) -> None:
+    storing = Storing()
     with using(BACKEND="tests.unit.test_output_storage.Refusing"):
-        kept = with_output(settlement, report, flushed=False)
-    assert kept.output.startswith("[only the end is kept: the output store refused it: RuntimeError]")
-    assert (kept.after, kept.output_key) == (State.SUCCEEDED, None)
+        key = storing.start(Waiting(run_id=7, attempt=1, start=0, data=b"x" * 100_000)).result(timeout=60)
+    storing.close()
+    assert key is None
+    assert "it stays in the database run=7 attempt=1 start=0 error=RuntimeError" in caplog.text
+    assert "4711" not in caplog.text
+
+
+def test_a_folder_has_one_token_for_all_that_share_it(tmp_path: Path) -> None:
+    with using(BACKEND=FILES, OPTIONS={"location": tmp_path / "shared", **PRIVATE}):
+        assert store_token() is None
+        with ThreadPoolExecutor(8) as threads:
+            tokens = set(threads.map(lambda _: store_token(create=True), range(40)))
+    assert len(tokens) == 1
+    assert None not in tokens
+    assert [path.name for path in (tmp_path / "shared").iterdir()] == [".store"]
+    with using(BACKEND=FILES, OPTIONS={"location": tmp_path / "other", **PRIVATE}):
+        assert store_token(create=True) not in tokens
 
 
 def test_a_storage_that_cannot_be_made_is_refused_in_one_sentence() -> None:

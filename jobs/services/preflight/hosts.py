@@ -10,9 +10,9 @@ from typing import Final
 from django.db import DatabaseError, connection
 
 from jobs.conf import conf
-from jobs.output_storage import output_folder, problem
+from jobs.output_storage import output_folder, problem, store_token
 from jobs.services.preflight.findings import Finding, Notes
-from jobs.store import facts
+from jobs.store import facts, outputs
 from jobs.store.session import django_connection, now
 
 CLOCK_SECONDS: Final = 2.0
@@ -42,9 +42,34 @@ def _output(notes: Notes) -> None:
     notes.fine("output_storage", "Stored output can be read by this service only.")
     folder = output_folder()
     if folder is not None:
+        _hosts_with_output(notes)
         _room(notes, "output", folder, "output of runs is kept in it")
     else:
         notes.unknown("output", "Room for output cannot be seen: it is kept in a bucket.")
+
+
+def _hosts_with_output(notes: Notes) -> None:
+    """Say so when output is kept where only one of several hosts can read it."""
+    try:
+        stores = outputs.stores_in_use(django_connection)
+    except DatabaseError:
+        return
+    hosts = sorted({host for _, host in stores})
+    if len(stores) > 1 and len(hosts) > 1:
+        notes.error(
+            "output_hosts",
+            f"Workers on {len(hosts)} hosts keep output on their own disks ({', '.join(hosts)}; seen within a day): no "
+            "server can show all of it, only its end. Keep it in a bucket (JOBSCHED_S3_BUCKET) or in a folder that all "
+            "hosts share.",
+        )
+    elif stores and all(token != store_token() for token, _ in stores):
+        notes.warning(
+            "output_hosts",
+            f"Output is kept on the disk of {hosts[0]}, which cannot be read from here: only its end is shown. Keep it "
+            "in a bucket (JOBSCHED_S3_BUCKET) or in a folder that both share.",
+        )
+    else:
+        notes.fine("output_hosts", "Output is kept where it can be read from here.")
 
 
 def _clock(notes: Notes) -> None:

@@ -8,19 +8,21 @@ import random
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from jobs import worker
 from jobs.conf import conf
 from jobs.services.running import events
 from jobs.services.running.board import Posted, board
+from jobs.services.running.keeping import OutputKeeper
 from jobs.services.running.settling import settle, with_output
 from jobs.services.running.slot import SlotProcess, deadline_seconds
 from jobs.store import claims as store
 from jobs.store.claims import Claim, Settlement
 from jobs.store.session import Refused
 from jobsched.domain.errors import Unavailable
-from jobsched.domain.outcomes import Outcome, Report, Verdict
+from jobsched.domain.outcomes import Outcome, Part, Report, Verdict
 from jobsched.domain.retry import OnLost
 from jobsched.engine import Pulse
 from jobsched.shim.launcher import LauncherEnded
@@ -44,14 +46,16 @@ def perform_isolated(slot: SlotProcess, claim: Claim) -> Settlement:
     began = time.monotonic()
 
     try:
-        report = slot.engine.perform(slot.assignment(claim), watch, deadline=slot.lease_deadline())
-    except Unavailable as error:
-        report = _not_begun(error)
+        try:
+            report = slot.engine.perform(slot.assignment(claim), watch, deadline=slot.lease_deadline())
+        except Unavailable as error:
+            report = _not_begun(error)
+        seconds = time.monotonic() - began
+        inline = watch.keep_rest(report)
     finally:
         watch.close()
 
     outcome = report.outcome
-    seconds = time.monotonic() - began
     slot.events.send(events.ends(claim, outcome, at=time.time(), runtime=seconds))
     logger.info(
         "attempt ended run=%d attempt=%d job=%r verdict=%s reason=%r seconds=%.3f",
@@ -63,7 +67,7 @@ def perform_isolated(slot: SlotProcess, claim: Claim) -> Settlement:
         seconds,
     )
     settlement = settle(claim, content, outcome, now=datetime.now(UTC), unit=random.random())  # noqa: S311 - jitter
-    return with_output(settlement, report, flushed=watch.flushed > 0)
+    return with_output(settlement, report, inline=inline, flushed=inline and watch.output.has_rows)
 
 
 def _not_begun(error: Unavailable) -> Report:
@@ -81,7 +85,8 @@ class ClaimWatch:
 
     def __init__(self, slot: SlotProcess, claim: Claim, *, repeatable: bool) -> None:
         self.lease_seconds = deadline_seconds()
-        self.flushed = 0
+        self.output_limit = conf().output_limit
+        self.output = OutputKeeper(slot.session, slot.storing, claim)
         self._slot = slot
         self._claim = claim
         self._mine = (claim.run_id, claim.attempt)
@@ -138,10 +143,28 @@ class ClaimWatch:
         """
         return self._repeatable and worker.out_of_time()
 
-    def flush(self, chunk: bytes) -> None:
-        """Keep new output where people can follow it. What the database refuses cannot be followed."""
+    def flush(self, part: Part) -> None:
+        """Keep new output where people can follow it. Raises Unavailable. What the database refuses is not kept."""
         try:
-            store.append_output(self._slot.session, self._claim, start=self.flushed, data=chunk)
+            self.output.keep(part)
         except Refused as error:
-            logger.warning("output not shown while it runs run=%d error=%s", self._claim.run_id, error)
-        self.flushed += len(chunk)
+            logger.warning("output not kept run=%d error=%s", self._claim.run_id, error)
+
+    def keep_rest(self, report: Report) -> bool:
+        """Keep what was not passed on before the work ended. Return whether all output stands in the report instead."""
+        next_beat = lease_clock()
+        deadline = next_beat + self.lease_seconds - self.heartbeat_seconds
+
+        def go_on() -> bool:
+            nonlocal next_beat, deadline
+            self._place.alive()
+            now = lease_clock()
+            if now >= next_beat:
+                next_beat = now + 1.0
+                with suppress(Unavailable):
+                    pulse = self.heartbeat()
+                    deadline = 0.0 if pulse.lost else pulse.deadline
+                    next_beat = max(next_beat, pulse.deadline - self.lease_seconds + self.heartbeat_seconds)
+            return now < deadline
+
+        return self.output.finish(report, go_on=go_on)

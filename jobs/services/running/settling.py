@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from datetime import datetime
 
-from django.core.files.base import ContentFile
-
-from jobs.output_storage import output_name, output_storage
 from jobs.store.claims import Claim, Settlement
 from jobsched.domain.content import Content
+from jobsched.domain.excerpts import ends_of
 from jobsched.domain.outcomes import Outcome, Report, Verdict
 from jobsched.domain.retry import decide
 from jobsched.domain.states import State
-
-logger = logging.getLogger(__name__)
-
-INLINE_OUTPUT_BYTES = 64 * 1024
-EXCERPT_BYTES = 8 * 1024
 
 _ENDS = {
     Verdict.SUCCEEDED: State.SUCCEEDED,
@@ -81,29 +73,18 @@ def hand_back(claim: Claim, reason: str) -> Settlement:
     )
 
 
-def with_output(settlement: Settlement, report: Report, *, flushed: bool) -> Settlement:
-    """Add what the attempt printed: in the row when it is short, else in the object store."""
-    output, key = report.output, None
-    if len(output) > INLINE_OUTPUT_BYTES:
-        output, key = _kept_apart(settlement, output)
+def with_output(settlement: Settlement, report: Report, *, inline: bool, flushed: bool) -> Settlement:
+    """Add what the attempt printed: with `inline` all of it, else its beginning and its end.
+
+    With `flushed`, the rows that hold it as well are removed.
+    """
+    output = report.output if inline else ends_of(report.output, report.output_total)
     return replace(
         settlement,
         output=output.decode("utf-8", "replace"),
-        output_key=key,
         output_total=report.output_total,
         sections=[section.to_json() for section in report.sections] or None,
         killed=report.killed,
         processes=[process.to_json() for process in report.processes] or None,
         flushed=flushed,
     )
-
-
-def _kept_apart(settlement: Settlement, output: bytes) -> tuple[bytes, str | None]:
-    name = output_name(settlement.run_id, settlement.attempt)
-    excerpt = output[-EXCERPT_BYTES:]
-    try:
-        return excerpt, output_storage().save(name, ContentFile(output))
-    except Exception as error:  # storages of other packages raise errors of their own, which may name accounts
-        why = str(error) if isinstance(error, OSError) else type(error).__name__
-        logger.exception("output store refused run=%d", settlement.run_id)
-        return f"[only the end is kept: the output store refused it: {why}]\n".encode() + excerpt, None

@@ -18,6 +18,7 @@ from jobs.conf import conf
 from jobs.installation_secrets import installation_secrets
 from jobs.services.running.board import board
 from jobs.services.running.recording import settle_and_claim
+from jobs.services.running.storing import Storing
 from jobs.store import claims as store
 from jobs.store.claims import Claim, ClaimRequest, Settled, Settlement
 from jobs.store.session import NotConnected, Session
@@ -117,6 +118,7 @@ class SlotProcess:
         self.events = messages.Events(hostname=hostname, enabled=conf().task_events)
         self.claimed_at = 0.0
         """When the present claims were requested, by `lease_clock`: their leases count from then at the earliest."""
+        self.storing = Storing()
         self._contents: dict[int, tuple[str, str, Content]] = {}
 
     @cached_property
@@ -134,6 +136,8 @@ class SlotProcess:
         callables.allowed_modules()  # found out once here, and not in the process of each run
         with suppress(Unavailable, InvalidInput):  # the run that finds it so will say so
             self.engine.warm()
+        with suppress(Unavailable):  # it is noted later
+            self.storing.register(self.session)
 
     def lease_deadline(self) -> float:
         """The moment, by `lease_clock`, by which the present claims must have been renewed, or their work be dead."""
@@ -223,6 +227,7 @@ class SlotProcess:
         """End the engine's processes and close the session."""
         if "engine" in self.__dict__:
             self.engine.close()
+        self.storing.close()
         self.session.close()
 
 

@@ -42,6 +42,7 @@ def work(queue: str, *, hostname: str) -> None:
         if not goes_on and not messages.hint({queue: 1}) and not worker.stopping():
             turn_ends = time.monotonic() + TURN_SECONDS
             claims = slot.record([], claim_from=queue, limit=1)
+    slot.storing.tidy(slot.session)
 
 
 def perform(slot: SlotProcess, claims: list[Claim]) -> list[Settlement]:
