@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -10,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -126,18 +124,23 @@ def test_a_busy_slot_holds_as_many_connections_as_the_page_says_and_an_idle_one_
 
 
 def test_under_load_a_slot_keeps_its_connection_from_run_to_run(
-    save: Callable[..., str], request_run: Callable[..., Run], start_worker: Start, sampler: Sampler
+    save: Callable[..., str],
+    request_run: Callable[..., Run],
+    start_worker: Start,
+    process_env: Mapping[str, str],
 ) -> None:
     start_worker(concurrency=2, env={"JOBSCHED_IDLE_CONNECTION_SECONDS": "60"})
     save("Quick", run="true")
-    url = urlsplit(os.environ["JOBSCHED_DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
-    for run in [request_run(job="Quick") for _ in range(10)]:
-        ended(run)
-    before = sessions(url)[WORKER]
-    for run in [request_run(job="Quick") for _ in range(60)]:
-        ended(run)
-    after = sessions(url)[WORKER]
-    assert before <= after and len(after) <= 2
+
+    def perform(runs: int) -> set[int]:
+        """Return the connections of the worker after so many runs."""
+        for run in [request_run(job="Quick") for _ in range(runs)]:
+            ended(run)
+        return sessions(process_env["JOBSCHED_DATABASE_URL"])[WORKER]
+
+    of_slots = perform(10) & perform(5)  # its main process has one now and then, and never in both
+    assert of_slots
+    assert of_slots <= perform(60)
 
 
 def test_connections_of_django_in_an_idle_slot_are_closed_too(
@@ -202,4 +205,4 @@ def test_more_slots_than_connections_lose_nothing_and_leave_room(
         wait_for(lambda: operator.execute(done).fetchone() == (RUNS,), timeout=120, what="the end of all runs")
         wait_for(lambda: used() == 0, timeout=60, what="idle slots without connections")
     psycopg.connect(small.url).close()
-    assert "too few database connections: 1 worker with 6 slots may need 13 connections" in worker.log()
+    assert "too few database connections: 1 worker with 6 slots may need 14 connections" in worker.log()

@@ -341,11 +341,11 @@ def test_jobs_whose_callable_or_task_cannot_be_run_any_more_are_named(make_job: 
 def test_workers_that_may_need_more_connections_than_are_allowed_are_a_warning(transactional_db: None) -> None:
     [finding] = connections.look({"one": {"slots": 60}, "two": {"slots": 60}})
     assert finding.level is Level.WARNING
-    assert finding.sentence.startswith("2 workers with 120 slots may need 242 connections to PostgreSQL, others use ")
+    assert finding.sentence.startswith("2 workers with 120 slots may need 244 connections to PostgreSQL, others use ")
     assert "197 are allowed: slots that find none wait" in finding.sentence
     [finding] = connections.look({"one": {"slots": 4}})
     assert finding.level is Level.FINE
-    assert finding.sentence.startswith("1 worker with 4 slots may need 9 connections to PostgreSQL, others use ")
+    assert finding.sentence.startswith("1 worker with 4 slots may need 10 connections to PostgreSQL, others use ")
     assert connections.look({"of an earlier version": {"missing": []}}) == []
 
 

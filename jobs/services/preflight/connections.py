@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 
 OF_A_SLOT: Final = 2
 """Its own connection, and one of Django's: of a Python or Celery run, or of the slot itself."""
-OF_A_WORKER: Final = 1
-"""Its main process, which records rejected messages."""
+OF_A_WORKER: Final = 2
+"""Its main process, for a moment: it sees whether PostgreSQL can be reached, and records rejected messages."""
 
 Answers = Mapping[str, Mapping[str, Any]]
 """What each worker says of itself, by its name; `slots` is how many it has."""
