@@ -192,7 +192,7 @@ def test_a_worker_makes_user_namespaces_where_its_container_allows_them(stack: C
     stack.run("docker", "run", "--detach", "--name=namespaces", *options, "jobsched:team", *command)
     try:
         expected = "runs are kept together by: user-namespace"
-        wait_for(lambda: expected in logs_of(stack, "namespaces"), timeout=60, what="a worker with user namespaces")
+        wait_for(lambda: expected in logs_of(stack, "namespaces"), timeout=300, what="a worker with user namespaces")
         look = "import os; print(sorted(int(p) for p in os.listdir('/proc') if p.isdigit())[:3], os.getuid())"
         job = {"name": "namespaced", "run": f'python -c "{look}"', "queue": "namespaces"}
         stack.jobsched("apply", "-f", "-", given=json.dumps({"jobs": [job]}))
@@ -296,7 +296,7 @@ def test_a_worker_that_is_stopped_ends_its_runs_after_the_stop_grace(stack: Comp
     def state() -> str:
         return str(json.loads(stack.jobsched("show", str(run), "--json"))["state"])
 
-    wait_for(lambda: state() == "running", timeout=60, what="the start of a long run")
+    wait_for(lambda: state() == "running", timeout=300, what="the start of a long run")
     stack.compose("stop", "worker")
     shown = json.loads(stack.jobsched("show", str(run), "--json"))
     [ended] = shown["attempts"]
