@@ -33,8 +33,8 @@ def lend(patience: float = PATIENCE_SECONDS) -> Iterator[Any]:
     used again.
     """
     give_up = time.monotonic() + patience
+    _load_transport()
     with current_app.connection_or_acquire() as connection:
-        _load_transport(connection)
         may_have_died = connection.connected
         try:
             # What broke while nobody looked must leave time for another connection.
@@ -54,12 +54,14 @@ def lend(patience: float = PATIENCE_SECONDS) -> Iterator[Any]:
             raise
 
 
-def _load_transport(connection: Any) -> None:
-    """Have Kombu import what the kind of broker needs. Raises OperationalError with one sentence."""
+def _load_transport() -> None:
+    """Have Kombu import what the kind of broker needs. Raises OperationalError where jobs cannot use that kind."""
     try:
-        _ = connection.transport
-    except (ImportError, KeyError) as error:
-        raise OperationalError(broker_problem(current_app) or f"the broker cannot be used: {error}") from error
+        _ = cast(Any, current_app.pool).connection.transport
+    except Exception as error:  # modules of Kombu fail in many ways where the library of a broker is missing
+        if problem := broker_problem(current_app):
+            raise OperationalError(problem) from error
+        raise
 
 
 def _opened(connection: Any, seconds: float) -> Any:

@@ -16,12 +16,13 @@ from django.core.checks import run_checks
 from django.test import override_settings
 from kombu import Queue
 
+from jobs import messages
 from jobs.celery_settings import DECISIONS, Handling, broker_problem, problems, queue_of
 from jobs.celery_settings.worker import keep_promises
 from jobs.conf import WORK_TASK, conf
 from jobs.consumer import PromptConsumer
 from jobs.consumer.hintstrategy import _PoolWithoutLimits
-from jobs.messages import hintmessage
+from jobs.messages import hintmessage, hints
 from jobs.services import preflight
 from jobs.services.preflight import celerysettings
 from jobs.tasks import HintTask
@@ -257,6 +258,25 @@ def test_a_broker_that_jobs_cannot_use_is_refused_in_one_sentence_without_its_se
     sentence = str(broker_problem(app(**settings)))
     assert sentence.startswith(f"CELERY_{next(iter(settings)).upper()} names a broker of the kind '")
     assert "amqp://" in sentence and "secret" not in sentence and "\n" not in sentence
+
+
+@pytest.fixture
+def redis_project() -> Iterator[None]:
+    """The current application has a broker that jobs cannot use, and Kombu lacks the library for it."""
+    former = current_app._get_current_object()
+    made = Celery("shop", broker="redis://:secret@host")
+    yield
+    former.set_current()
+    made.close()
+
+
+def test_who_requests_a_run_with_such_a_broker_logs_the_sentence(
+    redis_project: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hints._quiet, "until", 0.0)
+    assert messages.hint({"default": 1}) is False
+    assert "names a broker of the kind 'redis', which jobs cannot use" in caplog.text
+    assert "Traceback" not in caplog.text and "secret" not in caplog.text
 
 
 @pytest.fixture
