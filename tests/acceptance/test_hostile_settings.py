@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,12 +19,14 @@ from jobs.conf import conf
 from jobs.messages import hints
 from jobs.models import Run
 from jobs.services import control
+from jobsched.local.parts import Parts
+from jobsched.local.service import Service
 from tests.acceptance.conftest import attempts, ended, running
 from tests.chaos.proxies import Proxy
 from tests.processes import Process
 
 PROJECT = Path(__file__).resolve().parents[2]
-HOSTILE = {"DJANGO_SETTINGS_MODULE": "tests.hostile_settings"}
+HOSTILE = "tests.hostile_settings"
 TIME_LIMIT_SECONDS = 1
 """Of all tasks, in those settings."""
 
@@ -43,18 +47,24 @@ def test_runs_are_performed_as_ever(
     queue: str,
     save: Callable[..., str],
     request_run: Callable[..., Run],
-    start_worker: Callable[..., Process],
-    start_beat: Callable[..., Process],
+    process_env: Mapping[str, str],
+    processes: ExitStack,
     broker_url: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Hints come from the beat only: it has those settings, and this process has others.
     monkeypatch.setattr(hints, "_send_hints", lambda waiting: None)
-    env = {**HOSTILE, "JOBSCHED_QUEUES": queue, "JOBSCHED_HEARTBEAT_SECONDS": "2"}
-    start_beat(env=env)
+    env = {**process_env, "JOBSCHED_QUEUES": queue, "JOBSCHED_HEARTBEAT_SECONDS": "2"}
+
+    def start(service: Service) -> Process:
+        hostile = replace(service, env={**service.env, "DJANGO_SETTINGS_MODULE": HOSTILE})
+        return processes.enter_context(Process(hostile))
+
+    start(Parts(env=env, logs=tmp_path).beat(schedule=tmp_path / "schedule"))
     with Proxy(broker_url) as wire:
-        worker = start_worker(concurrency=2, queues=[queue], env={**env, "JOBSCHED_BROKER_URL": wire.url})
+        parts = Parts(env={**env, "JOBSCHED_BROKER_URL": wire.url}, logs=tmp_path)
+        worker = start(parts.worker(queues=[queue], concurrency=2, node=queue))
         long_log, quick_log = tmp_path / "long", tmp_path / "quick"
         seconds = 4 * TIME_LIMIT_SECONDS
         save("Long", queue=queue, run=f"echo began >> {long_log}; sleep {seconds}; echo ended >> {long_log}")
