@@ -34,7 +34,7 @@ class Ground:
     def __init__(self, folder: Path, postgres: DatabaseServer, rabbitmq: Server, *, scale: float) -> None:
         self.folder = folder
         self.lease_seconds = LEASE_SECONDS[scale >= 1]
-        self.heartbeat_seconds = self.lease_seconds / 3
+        self.heartbeat_seconds = self.lease_seconds / 6
         self.postgres = postgres
         self.rabbitmq = rabbitmq
         self._databases = 0

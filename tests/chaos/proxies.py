@@ -11,7 +11,7 @@ import ctypes
 import socket
 import struct
 import threading
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from types import TracebackType
 from typing import Final, Protocol, Self
 from urllib.parse import urlsplit
@@ -42,12 +42,15 @@ class _Plain:
 
 
 class Proxy:
-    """Listens on a free port of the loopback interface and passes everything on to the server of `url`.
+    """Listens on a free port of `address` and passes everything on to the server of `url`.
 
-    `url` of the proxy is the same address with the proxy's port. Use it as a context manager.
+    `url` of the proxy is the same address with the proxy's host and port. `inside` is entered while the listening
+    socket is made, for one in another network namespace. Use it as a context manager.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(
+        self, url: str, *, address: str = LOOPBACK, inside: AbstractContextManager[None] | None = None
+    ) -> None:
         server = urlsplit(url)
         if server.hostname is None or server.port is None:
             raise ValueError("The proxy needs an address with a host and a port.")
@@ -56,10 +59,11 @@ class Proxy:
         self._links: set[_Link] = set()
         self._silent = False
         self._closed = False
-        self._listener = socket.create_server((LOOPBACK, 0), backlog=512)
+        with inside or nullcontext():
+            self._listener = socket.create_server((address, 0), backlog=512)
         self.port: int = self._listener.getsockname()[1]
         credentials = server.netloc.rpartition("@")[0]
-        self.url = server._replace(netloc=f"{credentials}@{LOOPBACK}:{self.port}").geturl()
+        self.url = server._replace(netloc=f"{credentials}@{address}:{self.port}").geturl()
         self._listen()
 
     def __enter__(self) -> Self:

@@ -9,9 +9,11 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg
@@ -36,6 +38,8 @@ from tests.chaos.journal import SCRIPT, Line, read
 from tests.chaos.results import Result
 from tests.chaos.sightings import Watcher, living
 from tests.processes import Process
+
+Entered = TypeVar("Entered")
 
 _BIRTHS_AT_ONCE = 500
 _PATIENCE_SECONDS = 60.0
@@ -98,11 +102,16 @@ class Stage:
         env: Mapping[str, str] | None = None,
         database_url: str | None = None,
         broker_url: str | None = None,
+        before: Sequence[str] = (),
     ) -> Process:
-        """Start a worker and return when it is ready. Another address puts a proxy between it and a server."""
+        """Start a worker and return when it is ready. Another address puts a proxy between it and a server.
+
+        `before` are words to put before its command.
+        """
         name = f"worker-{next(self._numbers)}"
         parts = self._parts(env, database_url, broker_url)
-        return self._started(Process(parts.worker(queues=queues, concurrency=concurrency, node=name, name=name)))
+        service = parts.worker(queues=queues, concurrency=concurrency, node=name, name=name)
+        return self._started(Process(replace(service, argv=(*before, *service.argv))))
 
     def start_workers(self, count: int, *, concurrency: int = 2, env: Mapping[str, str] | None = None) -> list[Process]:
         """Start several workers at once and return when all are ready."""
@@ -154,6 +163,10 @@ class Stage:
     def _start(self, process: Process) -> Future[Process]:
         return self._starters.submit(self._processes.enter_context, process)
 
+    def keep(self, context: AbstractContextManager[Entered]) -> Entered:
+        """Enter a context that lasts until the experiment has been judged."""
+        return self._processes.enter_context(context)
+
     @staticmethod
     def slots(worker: Process) -> list[int]:
         """Return the process numbers of a worker's slots: the pool children of its main process."""
@@ -175,6 +188,27 @@ class Stage:
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+    def move_database(self, host: str, port: int) -> None:
+        """Name a second server beside the one in use; whichever can be written to has the database from now on.
+
+        For this process, and for those that are started later. The end of the experiment takes it back.
+        """
+        first = urlsplit(self.database_url)
+        self.database_url = first._replace(
+            netloc=f"{first.netloc},{host}:{port}", query="target_session_attrs=read-write"
+        ).geturl()
+        self._connection = None
+        settings = connection.settings_dict
+        before = {name: settings[name] for name in ("HOST", "PORT", "OPTIONS")}
+        connection.close()
+        settings.update(
+            HOST=f"{first.hostname},{host}",
+            PORT=f"{first.port},{port}",
+            OPTIONS={**before["OPTIONS"], "target_session_attrs": "read-write"},
+        )
+        self._processes.callback(settings.update, before)
+        self._processes.callback(connection.close)
 
     # -- jobs and runs ---------------------------------------------------------------------------------------
 
