@@ -21,7 +21,7 @@ from django.db import DatabaseError, close_old_connections, connection, connecti
 from jobs import messages
 from jobs.celery_settings import OF_BEATS, problems
 from jobs.conf import conf
-from jobs.services import configured, liveness, recovery, scheduling
+from jobs.services import configured, liveness, recovery, scheduling, tidying
 from jobs.services.scheduling import Agenda
 from jobsched.shim.lease import lease_clock
 from jobsched.shim.users import give_up_root
@@ -36,6 +36,8 @@ SWEEP_SECONDS = 1.0
 """How often hints are repeated for queues with work, and how often a beat notes that it is there."""
 BREATH_SECONDS = 0.05
 """The shortest pause when something is due that could not be done, e.g. a schedule that somebody is editing."""
+TIDY_SECONDS = 60.0
+"""How often a beat looks for what requests to apply files have left behind."""
 HEALTH_SECONDS = 3.0
 """How often a beat shows that it is well."""
 SHORTEST_SECONDS = 0.01
@@ -70,6 +72,7 @@ class JobScheduler(Scheduler):
             sys.exit("\n".join(found))
         self._idle_seconds = min(float(self.max_interval or IDLE_SECONDS), IDLE_SECONDS)
         self._swept_at = 0.0
+        self._tidied_at = time.monotonic()
         self._ticked_at = float("inf")
         self._thawed_at = float("-inf")
         self._shown_at = float("-inf")
@@ -110,10 +113,16 @@ class JobScheduler(Scheduler):
             self._try(recovery.sweep)
             if agenda is not None and not handled:
                 self._try(self._rehearse)
+            self._tidy()
             self._show_health()
         if handled:
             return 0.0
         return self._pause(agenda, time.monotonic() - asked_at)
+
+    def _tidy(self) -> None:
+        if time.monotonic() - self._tidied_at >= TIDY_SECONDS:
+            self._tidied_at = time.monotonic()
+            self._try(tidying.tidy)
 
     def _show_health(self) -> None:
         path = conf().beat_health_file

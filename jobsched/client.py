@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypedDict, Unpack, cast
 from urllib.parse import quote, urlencode, urlsplit
+from uuid import uuid4
 
 from jobsched import net
 from jobsched.domain.errors import Conflict, InvalidInput, JobschedError, NotFound, Unavailable
@@ -28,7 +30,18 @@ _ERRORS: Final[Mapping[int, type[JobschedError]]] = {
     504: Unavailable,
 }
 
+RECONNECT_SECONDS: Final = 60.0
+"""How long `apply` tries to reach a server that has its file already."""
+_SHORTEST_PAUSE_SECONDS: Final = 0.1
+_LONGEST_PAUSE_SECONDS: Final = 1.0
+
 Data = dict[str, Any]
+Progress = Callable[[int, int], None]
+"""Is given how many of how many jobs of a file are checked."""
+
+
+class ApplyInterrupted(KeyboardInterrupt):
+    """Somebody pressed Ctrl-C while a file was applied. Its text is what became of the file."""
 
 
 class Which(TypedDict, total=False):
@@ -60,7 +73,7 @@ class Client:
     """Talks to one server as one user. Rows are dictionaries as docs/api.md describes them.
 
     Every call raises Unavailable when the server cannot be reached, and otherwise, with the server's own
-    sentence, NotFound, Conflict, InvalidInput or plain JobschedError. Nothing is tried twice.
+    sentence, NotFound, Conflict, InvalidInput or plain JobschedError. Nothing is tried twice, except for `apply`.
     """
 
     def __init__(self, url: str, token: str, *, timeout_seconds: float = 30.0) -> None:
@@ -100,9 +113,57 @@ class Client:
 
     # -- jobs ----------------------------------------------------------------------------------------------
 
-    def apply(self, text: str, *, filename: str = "jobs.yaml") -> list[Data]:
-        """Create or update the jobs of a YAML text: all or none. Return {"project", "name", "result"} of each."""
-        return cast(list[Data], self._post("apply", {"source": text, "filename": filename})["jobs"])
+    def apply(self, text: str, *, filename: str = "jobs.yaml", progress: Progress | None = None) -> list[Data]:
+        """Create or update the jobs of a YAML text: all or none. Return {"project", "name", "result"} of each.
+
+        Waits as long as the server works, and gives `progress` how many of how many jobs are checked. A connection
+        that breaks is made again for up to a minute: the request has a key, by which the server knows it. Ctrl-C
+        cancels what is not applied yet, and raises `ApplyInterrupted`.
+        """
+        body = _json({"source": text, "filename": filename})
+        key = {"Idempotency-Key": str(uuid4())}
+        found = self._persist(lambda: self._call("POST", "apply", {}, body, headers=key), is_sent=False)
+        if "state" not in found:
+            return cast(list[Data], found["jobs"])  # a short file, which is answered at once
+        path = f"applies/{found['id']}"
+        try:
+            found = self._await(path, found, progress)
+        except KeyboardInterrupt:
+            raise ApplyInterrupted(self._cancel_apply(path)) from None
+        return _outcome(found)
+
+    def _await(self, path: str, found: Data, progress: Progress | None) -> Data:
+        pause = _SHORTEST_PAUSE_SECONDS
+        while found["state"] == "checking":
+            if progress:
+                progress(found["checked"], found["total"])
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
+            found = self._persist(lambda: self._get(path), is_sent=True)
+        return found
+
+    def _cancel_apply(self, path: str) -> str:
+        """Cancel a file, and return what became of it."""
+        try:
+            self._call("DELETE", path, {})
+        except Conflict:
+            return "It had been applied before it could be cancelled."
+        except JobschedError as error:
+            return f"It could not be cancelled, and may still be applied: {error}"
+        return "Cancelled; nothing was applied."
+
+    def _persist(self, ask: Callable[[], Data], *, is_sent: bool) -> Data:
+        """Ask again for a while when a connection breaks, and `is_sent`: the server may have the request already."""
+        give_up = time.monotonic() + RECONNECT_SECONDS
+        while True:
+            try:
+                return ask()
+            except Unavailable as error:
+                cause = error.__cause__
+                is_sent = is_sent or (isinstance(cause, net.RequestFailed) and not isinstance(cause, net.NotConnected))
+                if not is_sent or time.monotonic() > give_up:
+                    raise
+            time.sleep(_LONGEST_PAUSE_SECONDS)
 
     def jobs(self, *, project: str | None = None) -> list[Data]:
         """Return all jobs, of one project or of all, by name."""
@@ -291,16 +352,24 @@ class Client:
     def _post(self, path: str, body: Mapping[str, Any], **query: Any) -> Data:
         return self._call("POST", path, query, _json(body))
 
-    def _call(self, method: str, path: str, query: Mapping[str, Any], body: bytes | None = None) -> Data:
+    def _call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any],
+        body: bytes | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> Data:
         asked = urlencode({name: value for name, value in query.items() if value is not None})
-        headers = {"Authorization": f"Token {self._token}", "Accept": "application/json"}
+        sent = {"Authorization": f"Token {self._token}", "Accept": "application/json", **(headers or {})}
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            sent["Content-Type"] = "application/json"
         try:
             answer = net.fetch(
                 f"{self.url}/api/v1/{path}?{asked}".rstrip("?"),
                 method=method,
-                headers=headers,
+                headers=sent,
                 body=body,
                 timeout_seconds=self._timeout_seconds,
                 max_bytes=MOST_BYTES,
@@ -330,6 +399,15 @@ class Client:
                 "see whether JOBSCHED_URL is right."
             )
         raise kind(sentence)
+
+
+def _outcome(found: Data) -> list[Data]:
+    """Return the jobs of an apply that has ended. Raises what its end stands for."""
+    if found["state"] == "applied":
+        return cast(list[Data], found["jobs"])
+    if found["state"] == "cancelled":
+        raise Conflict("The file was cancelled by another request; nothing was applied.")
+    raise _ERRORS.get(found["status"], InvalidInput)(found["error"])
 
 
 def _job(name: str, verb: str = "") -> str:

@@ -38,6 +38,10 @@ class RequestFailed(JobschedError):
     transient = True
 
 
+class NotConnected(RequestFailed):
+    """No connection was made: nothing of the request was sent."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
     """What a server answered. `truncated`: there was more of `body` than was allowed."""
@@ -79,6 +83,11 @@ class _Deadline:
             self._sockets.append(duplicate)
             if self.expired:
                 _cut(duplicate)
+
+    @property
+    def connected(self) -> bool:
+        """Whether any connection was made."""
+        return bool(self._sockets)
 
     def finish(self) -> None:
         self._done.set()
@@ -173,7 +182,7 @@ def fetch(
 
     `timeout_seconds` covers everything from the look-up of the name to the last byte. Credentials and cookies are
     not sent on to another origin. Raises `InvalidInput` for a request that cannot be sent and `RequestFailed`
-    when no answer came in time.
+    when no answer came in time: `NotConnected` when nothing was sent.
     """
     started = time.monotonic()
     target, sent = _prepare(url, method, headers or {})
@@ -190,10 +199,11 @@ def fetch(
                 target, sent = _redirected(target, location, sent, method)
         raise RequestFailed(f"{shown} redirected more than {_MOST_REDIRECTS} times")
     except (HTTPError, OSError, UnicodeError, ValueError) as error:
+        failure = RequestFailed if deadline.connected else NotConnected
         # The socket's own limit may come a moment before the watch.
         if deadline.expired or time.monotonic() >= deadline.until:
-            raise RequestFailed(f"{shown} took longer than {timeout_seconds:g} s") from None
-        raise RequestFailed(f"{shown} gave no answer: {_cause(error)}") from error
+            raise failure(f"{shown} took longer than {timeout_seconds:g} s") from None
+        raise failure(f"{shown} gave no answer: {_cause(error)}") from error
     finally:
         deadline.finish()
         _deadline.reset(token)

@@ -256,6 +256,14 @@ def mapping(request: Request) -> dict[str, Any]:
     return dict(data)
 
 
+def idempotency_key(request: Request) -> str | None:
+    """Return the header by which a client names a request that it may send again. Raises InvalidInput."""
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not (0 < len(key) <= 200 and key.isascii() and key.isprintable()):
+        raise InvalidInput("must be 1 to 200 printable ASCII characters", where="the header Idempotency-Key")
+    return key
+
+
 def project_of(data: dict[str, Any], *, default: str) -> str:
     """Return the project that a job in a body names. Raises InvalidInput."""
     return _read(JobQuery, {"project": data.get("project", default)}, "the request").project

@@ -8,7 +8,7 @@ from typing import Any
 from jobs.models import Attempt, Run, Transition
 from jobs.services.backfill import Filled
 from jobs.services.bulk import CancelledMany, RetriedMany
-from jobs.services.definitions import Applied, Preview
+from jobs.services.definitions import Applied, Apply, Preview
 from jobs.services.history import Account, Became, Instant
 from jobs.services.lookahead import Upcoming
 from jobs.services.outputs import Output
@@ -19,6 +19,23 @@ from jobsched.domain.states import State
 
 def applied(outcome: Applied) -> dict[str, Any]:
     return {"project": outcome.project, "name": outcome.name, "result": outcome.result}
+
+
+def apply(found: Apply) -> dict[str, Any]:
+    """Return how far a file is. `jobs` has the outcome of each job once it is applied."""
+    refused = found.state == "refused"
+    return {
+        "id": found.id,
+        "state": found.state,
+        "filename": found.filename,
+        "total": found.total,
+        "checked": found.checked,
+        "error": found.error or None,
+        "status": (409 if found.is_conflict else 400) if refused else None,
+        "jobs": [{"project": found.project, "name": name, "result": result} for name, result in found.results]
+        if found.state == "applied"
+        else None,
+    }
 
 
 def job_summary(view: JobView) -> dict[str, Any]:

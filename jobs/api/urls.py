@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, re_path
 
+from jobs.api import views_applies as applies
 from jobs.api import views_doctor as doctor
 from jobs.api import views_jobs as jobs
 from jobs.api import views_queues as queues
@@ -15,7 +16,8 @@ JOB = r"jobs/(?P<name>[^/]+)"
 RUN = r"runs/(?P<run_id>[0-9]{1,18})"
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    re_path(r"^apply/?\Z", jobs.Apply.as_view(), name="api-apply"),
+    re_path(r"^apply/?\Z", applies.Apply.as_view(), name="api-apply"),
+    re_path(r"^applies/(?P<id>[0-9]{1,18})/?\Z", applies.ApplyState.as_view(), name="api-apply-state"),
     re_path(r"^schema/?\Z", jobs.Schema.as_view(), name="api-schema"),
     re_path(r"^jobs/?\Z", jobs.Jobs.as_view(), name="api-jobs"),
     re_path(rf"^{JOB}/?\Z", jobs.OneJob.as_view(), name="api-job"),

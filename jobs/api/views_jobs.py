@@ -1,4 +1,4 @@
-"""Jobs: what is to be done, and when."""
+"""Jobs: what is to be done, and when. Files of them: see views_applies."""
 
 from __future__ import annotations
 
@@ -16,16 +16,6 @@ from jobsched.domain.errors import InvalidInput
 from jobsched.domain.specs import JobSpec
 
 VIEW, ADD, CHANGE, DELETE = (f"jobs.{verb}_job" for verb in ("view", "add", "change", "delete"))
-
-
-class Apply(Endpoint):
-    needs = {"POST": (ADD, CHANGE)}
-    longest_body = parsing.LONGEST_BODY_OF_JOBS
-
-    def post(self, request: Request) -> Response:
-        file = parsing.body(request, parsing.File)
-        outcomes = definitions.apply(file.source, filename=file.filename, actor=actor(request))
-        return Response({"jobs": [present.applied(outcome) for outcome in outcomes]})
 
 
 class Jobs(Endpoint):

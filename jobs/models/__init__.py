@@ -1,5 +1,6 @@
 """Rows and their constraints. Run.state is written by `jobs.store` alone."""
 
+from jobs.models.apply import Apply, StagedJob
 from jobs.models.history import Attempt, OutputChunk, OutputStore, Transition
 from jobs.models.job import Definition, Job, Project
 from jobs.models.limits import Backfill, Gate, Queue
@@ -9,6 +10,7 @@ from jobs.models.schedule import FormerSchedule, Schedule
 from jobs.models.throttle import Throttle
 
 __all__ = [
+    "Apply",
     "Attempt",
     "Backfill",
     "Definition",
@@ -22,6 +24,7 @@ __all__ = [
     "RejectedMessages",
     "Run",
     "Schedule",
+    "StagedJob",
     "Throttle",
     "Transition",
 ]

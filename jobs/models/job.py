@@ -60,7 +60,8 @@ class Job(models.Model):
         QUEUE = "queue", "wait until it has ended"
         REPLACE = "replace", "cancel it first"
 
-    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="jobs")
+    # Found by project and name. An index on the project alone would be chosen while the statistics are old.
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="jobs", db_index=False)
     name = models.CharField(max_length=100, validators=[JOB_NAME])
     description = models.TextField(blank=True, default="")
     kind = models.CharField(max_length=32)

@@ -138,6 +138,23 @@ FROZEN_SECONDS = 3
 its session, and so lets them go."""
 
 
+@contextmanager
+def local_settings(execute: Execute, settings: Mapping[str, str]) -> Iterator[None]:
+    """Change settings of the database inside a transaction, until the end of the block. An error ends them as well."""
+    given = {"names": list(settings), "values": list(settings.values())}
+    [(before,)] = execute(
+        """
+        SELECT array_agg(coalesce(current_setting(name, true), '') ORDER BY place)
+        FROM unnest(%(names)s::text[]) WITH ORDINALITY AS i(name, place)
+        """,
+        given,
+    )
+    change = "SELECT set_config(name, value, true) FROM unnest(%(names)s::text[], %(values)s::text[]) AS i(name, value)"
+    execute(change, given)
+    yield
+    execute(change, {**given, "values": before})
+
+
 class _Spoke(threading.local):
     at: float = 0.0
 

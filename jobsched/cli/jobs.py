@@ -13,6 +13,7 @@ from jobsched.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
     from jobsched.cli.files import CheckedFile
+    from jobsched.client import Client
 
 
 @click.command()
@@ -35,9 +36,24 @@ def apply(files: tuple[str, ...], dry_run: bool) -> None:
         return _show(checked)
     client = connect()
     for file in checked:
-        for outcome in client.apply(file.text, filename=file.name):
-            click.echo(f"{outcome['result']:<9}  {full_name(outcome['project'], outcome['name'])}")
-        _warn(file)
+        _apply(client, file)
+
+
+def _apply(client: Client, file: CheckedFile) -> None:
+    from jobsched.cli.applying import ProgressLine, warnings_meanwhile
+    from jobsched.client import ApplyInterrupted
+
+    warnings = warnings_meanwhile(file)
+    try:
+        with ProgressLine(file.name) as progress:
+            outcomes = client.apply(file.text, filename=file.name, progress=progress)
+    except ApplyInterrupted as interrupted:
+        say(f"{file.name}: {interrupted}")
+        raise
+    for outcome in outcomes:
+        click.echo(f"{outcome['result']:<9}  {full_name(outcome['project'], outcome['name'])}")
+    for sentence in warnings():
+        say(sentence)
 
 
 def _show(checked: list[CheckedFile]) -> None:
@@ -50,15 +66,6 @@ def _show(checked: list[CheckedFile]) -> None:
             shown = preview(job, now=now, count=3)
             print_schedule(shown, name=full_name(file.project, job.name), zone=job.timezone)
     say("Nothing was applied: this was a check.")
-
-
-def _warn(file: CheckedFile) -> None:
-    from jobsched.cli.preview import preview
-
-    now = datetime.now(UTC)
-    for job in file.jobs:
-        for warned in preview(job, now=now, count=1)["warnings"]:
-            say(f"{file.name}: job '{job.name}': {warned['sentence']}")
 
 
 @click.command("jobs")

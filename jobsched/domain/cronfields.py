@@ -62,6 +62,8 @@ def row_numbers(field: Field, text: str) -> frozenset[int]:
     return frozenset(numbers)
 
 
+# Files of thousands of jobs repeat the same few fields, and each is read several times on its way.
+@lru_cache(maxsize=4096)
 def normalised(field: Field, text: str) -> str:
     """Return a cron string's field as django-celery-beat's validators and Celery's parser both accept it.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, Protocol, runtime_checkable
 from zoneinfo import ZoneInfo
 
@@ -47,22 +48,36 @@ def change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
 
 
 def changes(zone: ZoneInfo, after: datetime, until: datetime) -> list[datetime]:
-    """Return the instants in UTC, strictly after one and not after another, at which a zone's offset changes.
+    """Return the instants in UTC, strictly after one and not after another, at which a zone's offset changes."""
+    # Offsets change on whole seconds; so does the search.
+    after = aware(after).astimezone(UTC).replace(microsecond=0)
+    until = aware(until).astimezone(UTC).replace(microsecond=0)
+    return [
+        instant
+        for year in range(after.year, until.year + 1)
+        for instant in _changes_in_year(zone, year)
+        if after < instant <= until
+    ]
+
+
+# Files of thousands of jobs have few zones, and each job asks for the same years of its zone.
+@lru_cache(maxsize=4096)
+def _changes_in_year(zone: ZoneInfo, year: int) -> tuple[datetime, ...]:
+    """Return the changes of a zone's offset in a year of UTC.
 
     A day at a time: no zone changes its clocks and changes them back within one.
     """
     found: list[datetime] = []
-    # Offsets change on whole seconds; so does the search.
-    earlier = aware(after).astimezone(UTC).replace(microsecond=0)
-    until = aware(until).astimezone(UTC).replace(microsecond=0)
+    earlier = max(datetime(year, 1, 1, tzinfo=UTC) - SECOND, EARLIEST) if year > 1 else EARLIEST
+    end = min(datetime(year, 12, 31, 23, 59, 59, tzinfo=UTC), LATEST)
     offset = earlier.astimezone(zone).utcoffset()
-    while earlier < until:
-        later = min(earlier + timedelta(days=1), until)
+    while earlier < end:
+        later = min(earlier + timedelta(days=1), end)
         if (following := later.astimezone(zone).utcoffset()) != offset:
             found.append(change(zone, earlier, later))
             offset = following
         earlier = later
-    return found
+    return tuple(found)
 
 
 Search = Callable[[datetime], datetime | None]

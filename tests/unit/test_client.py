@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,10 +14,15 @@ from typing import Any
 
 import pytest
 
-from jobsched.client import Client
+from jobsched import client as client_module
+from jobsched.client import ApplyInterrupted, Client
 from jobsched.domain.errors import Conflict, InvalidInput, JobschedError, NotFound, Unavailable
 
 TOKEN = "a" * 64
+BROKEN = 0
+"""Instead of a status: the server reads the request and closes the connection."""
+CHECKING = {"id": 7, "state": "checking", "checked": 250, "total": 5000}
+APPLIED = {"id": 7, "state": "applied", "jobs": [{"name": "A"}]}
 
 
 @dataclass
@@ -40,6 +46,9 @@ def counterpart() -> Iterator[Counterpart]:
             laid.asked.append((self.command, self.path, sent))
             laid.headers.append(dict(self.headers))
             status, data = laid.answers.pop(0)
+            if status == BROKEN:
+                self.close_connection = True
+                return
             body = data if isinstance(data, bytes) else json.dumps(data).encode()
             self.send_response(status)
             if 300 <= status < 400:
@@ -328,3 +337,87 @@ class TestFindingTheServer:
         monkeypatch.setattr(os, "geteuid", lambda: 12345)
         with pytest.raises(InvalidInput, match="No running stack"):
             Client.local()
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_SHORTEST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(client_module, "_LONGEST_PAUSE_SECONDS", 0.0)
+
+
+def test_a_short_file_is_answered_at_once(client: Client, counterpart: Counterpart) -> None:
+    counterpart.answers = [(200, {"jobs": [{"name": "A"}]})]
+    assert client.apply("jobs: …") == [{"name": "A"}]
+    assert len(counterpart.headers[0]["Idempotency-Key"]) == 36
+
+
+def test_a_file_is_asked_about_until_the_server_is_done(
+    client: Client, counterpart: Counterpart, no_pauses: None
+) -> None:
+    counterpart.answers = [(202, {**CHECKING, "total": 0}), (200, CHECKING), (200, CHECKING), (200, APPLIED)]
+    seen: list[tuple[int, int]] = []
+
+    assert client.apply("jobs: …", progress=lambda checked, total: seen.append((checked, total))) == [{"name": "A"}]
+
+    assert seen == [(250, 0), (250, 5000), (250, 5000)]
+    assert [asked[:2] for asked in counterpart.asked] == [
+        ("POST", "/api/v1/apply"),
+        *[("GET", "/api/v1/applies/7")] * 3,
+    ]
+
+
+def test_a_file_whose_connection_broke_is_sent_again_with_its_key(
+    client: Client, counterpart: Counterpart, no_pauses: None
+) -> None:
+    counterpart.answers = [(BROKEN, None), (202, CHECKING), (BROKEN, None), (503, {"error": "away"}), (200, APPLIED)]
+
+    assert client.apply("jobs: …") == [{"name": "A"}]
+
+    first, again = (headers["Idempotency-Key"] for headers in counterpart.headers[:2])
+    assert first == again
+
+
+def test_a_file_is_not_sent_again_when_the_server_says_that_it_cannot_take_it(
+    client: Client, counterpart: Counterpart
+) -> None:
+    counterpart.answers = [(503, {"error": "The database cannot be reached now."})]
+    with pytest.raises(Unavailable, match="database"):
+        client.apply("jobs: …")
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        Client("http://127.0.0.1:1", TOKEN).apply("jobs: …")
+
+
+@pytest.mark.parametrize(
+    ("ended", "kind"),
+    [
+        ({"state": "refused", "status": 400, "error": "no"}, InvalidInput),
+        ({"state": "refused", "status": 409, "error": "no"}, Conflict),
+        ({"state": "cancelled"}, Conflict),
+    ],
+)
+def test_a_file_that_is_not_applied_raises_why(
+    client: Client, counterpart: Counterpart, no_pauses: None, ended: dict[str, Any], kind: type[JobschedError]
+) -> None:
+    counterpart.answers = [(202, CHECKING), (200, ended)]
+    with pytest.raises(kind):
+        client.apply("jobs: …")
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        ((200, {"id": 7, "state": "cancelled"}), "Cancelled; nothing was applied."),
+        ((409, {"error": "Apply 7 is applied already."}), "It had been applied before it could be cancelled."),
+        ((503, {"error": "away"}), "It could not be cancelled, and may still be applied: away"),
+    ],
+)
+def test_ctrl_c_cancels_what_is_not_applied_yet(
+    client: Client, counterpart: Counterpart, no_pauses: None, answer: tuple[int, Any], sentence: str
+) -> None:
+    def interrupt(checked: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    counterpart.answers = [(202, CHECKING), answer]
+    with pytest.raises(ApplyInterrupted, match=re.escape(sentence)):
+        client.apply("jobs: …", progress=interrupt)
+    assert counterpart.asked[1][:2] == ("DELETE", "/api/v1/applies/7")
