@@ -19,7 +19,7 @@ LOCAL_ARGS = $(if $(BROKER),--broker $(BROKER)) $(ARGS)
 PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quiet --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe
 
-.PHONY: help demo up down test test-lane-1 test-lane-2 test-zones test-hostile test-containers check bench bench-beat bench-heartbeats chaos format format-check lint types contracts lock install
+.PHONY: help demo up down test test-lane-1 test-lane-2 test-zones test-hostile test-containers check bench bench-applies bench-beat bench-heartbeats chaos format format-check lint types contracts lock install
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,10 @@ bench-beat: $(VENV)/.dev ## Measure beat with up to a million schedules, beside 
 chaos: $(VENV)/.dev ## Break servers, beats and workers, and hold the promises against it (E=worker-kill SEED=7)
 	@tools/need-for-tests rabbitmq-server
 	@exec $(PY) -m tests.chaos --with-parent $$PPID $(if $(E),--only $(E)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+bench-applies: $(VENV)/.dev ## Measure files of 5,000 jobs and requests of runs (ARGS="--jobs 500")
+	@tools/need-for-tests rabbitmq-server
+	@exec $(LOCAL) exec -- $(PY) -m benchmarks.applies $(ARGS)
 
 bench-heartbeats: $(VENV)/.dev ## Measure what the heartbeats of 500 runs at once cost (ARGS="--runs 2000")
 	@exec $(PY) -m benchmarks.heartbeats $(ARGS)

@@ -38,12 +38,12 @@ def lend(patience: float = PATIENCE_SECONDS) -> Iterator[Any]:
         may_have_died = connection.connected
         try:
             # What broke while nobody looked must leave time for another connection.
-            channel = _opened(connection, patience / 2 if may_have_died else patience)
+            channel = opened(connection, patience / 2 if may_have_died else patience)
         except BROKER_ERRORS:
             connection.collect()
             if not may_have_died:
                 raise
-            channel = _opened(connection, give_up - time.monotonic())
+            channel = opened(connection, give_up - time.monotonic())
         try:
             with bounded(connection, give_up - time.monotonic()):
                 yield channel
@@ -64,7 +64,8 @@ def _load_transport() -> None:
         raise
 
 
-def _opened(connection: Any, seconds: float) -> Any:
+def opened(connection: Any, seconds: float) -> Any:
+    """Connect within so many seconds, and return a channel: a new one where RabbitMQ confirms. Raises BROKER_ERRORS."""
     # Kombu would try for ever, and whoever waits here holds rows that other beats pass over.
     others = max(0, len(connection.alt) - 1)
     before = connection.connect_timeout

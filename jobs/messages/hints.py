@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, cast
 
-import amqp
 from celery import current_app
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
-from jobs.messages import channels, hintmessage
+from jobs.messages import channels, hintmessage, kept
 from jobs.messages.channels import BROKER_ERRORS, SHORT_PATIENCE_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -55,17 +54,33 @@ def hint(waiting: Mapping[str, int]) -> bool:
 
 
 def _send_hints(hints: Mapping[str, int]) -> None:
-    """Make one message a queue and send copies of it: a beat that fires thousands has no time to make each anew.
+    """Send hints on the channel that this thread keeps. One that broke meanwhile is opened again.
 
-    Nobody waits for each to be confirmed, as closing the channel waits for all.
+    Raises BROKER_ERRORS.
     """
-    with channels.lend(SHORT_PATIENCE_SECONDS) as channel:
-        for queue, count in hints.items():
-            for _ in range(count):
-                if isinstance(channel, amqp.Channel):
-                    channel.basic_publish(hintmessage.message(queue), routing_key=queue)
-                else:
-                    hintmessage.publish(queue, channel)
+    give_up = time.monotonic() + SHORT_PATIENCE_SECONDS
+    sender = kept.sender(SHORT_PATIENCE_SECONDS)
+    try:
+        _send_by(sender, hints, SHORT_PATIENCE_SECONDS if sender.is_new else SHORT_PATIENCE_SECONDS / 2)
+    except BROKER_ERRORS:
+        kept.forget(sender)
+        if sender.is_new:
+            raise
+        sender = kept.sender(give_up - time.monotonic())
+        try:
+            _send_by(sender, hints, give_up - time.monotonic())
+        except BROKER_ERRORS:
+            kept.forget(sender)
+            raise
+
+
+def _send_by(sender: kept.Sender, hints: Mapping[str, int], seconds: float) -> None:
+    queues = [queue for queue, count in hints.items() for _ in range(count)]
+    if sender.confirms:
+        sender.send([(hintmessage.message(queue), {"routing_key": queue}) for queue in queues], seconds)
+    else:
+        for queue in queues:
+            hintmessage.publish(queue, sender.channel)
 
 
 def hint_on_commit(waiting: Mapping[str, int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobs import messages
 from jobs.models import Job, Run
-from jobs.store import births, control, limits, retries
+from jobs.store import control, limits, requests, retries
 from jobs.store.births import Birth
 from jobs.store.retries import AsOf
 from jobs.store.session import django_connection, now, short_transaction
@@ -96,19 +97,38 @@ def request(
         raise InvalidInput(f"priority must be 0 to 9, not {priority}.")
     if at is not None and at.tzinfo is None:
         raise InvalidInput("at must name its time zone, for instance 2026-12-01T03:00:00Z.")
-    found = births.job_id(django_connection, job, project=project)
+    found = requests.request(
+        django_connection,
+        job,
+        project=project,
+        count=count,
+        actor=actor,
+        params=params,
+        priority=priority,
+        at=at,
+    )
     if found is None:
         raise _no_job(job, project)
-    job_id, limited = found
+    if not found.limited:
+        return _made(found.runs)
     birth = Birth(
-        job_id=job_id,
+        job_id=found.job_id,
         trigger=Run.Trigger.REQUEST,
         requested_by=actor,
         params=params or None,
         priority=priority,
         not_before=at,
     )
-    return _make([birth] * count, limited=limited)
+    return _make([birth] * count, limited=True)
+
+
+def _made(runs: list[Run]) -> Requested:
+    """Hint at runs that were just made, and return them as they stand."""
+    if any(run.held for run in runs):  # their queue has a rate, which may let some of them go at once
+        messages.hint_on_commit(limits.admit(django_connection, (), {run.queue for run in runs}))
+        return Requested(runs=_read([run.pk for run in runs]), anew=True)
+    messages.hint_on_commit(Counter(run.queue for run in runs if run.state == State.QUEUED))
+    return Requested(runs=runs, anew=True)
 
 
 def _check_params(params: dict[str, Any] | None, count: int) -> None:
@@ -149,8 +169,12 @@ def _make(wanted: list[Birth], *, limited: bool) -> Requested:
         if made.asked_to_end:
             transaction.on_commit(messages.look, robust=True)
     ids = [*made.instead, *(b.id for b in made.born)]
+    return Requested(runs=_read(ids), anew=bool(made.born))
+
+
+def _read(ids: list[int]) -> list[Run]:
     found = Run.objects.select_related("job__project").in_bulk(ids)
-    return Requested(runs=[found[id] for id in ids], anew=bool(made.born))
+    return [found[id] for id in ids]
 
 
 def run(run_id: int) -> Run:

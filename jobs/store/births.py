@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
 from jobs.store.session import Execute, array
 from jobsched.domain.states import State
@@ -53,21 +53,9 @@ class Born:
     held: int
 
 
-def job_id(execute: Execute, name: str, *, project: str) -> tuple[int, bool] | None:
-    """Return the number of a job that has not been deleted, and whether it has limits, if there is such a job."""
-    rows = execute(
-        """
-        SELECT j.id, j.limited FROM jobs_job j JOIN jobs_project p ON p.id = j.project_id
-        WHERE p.name = %(project)s AND j.name = %(name)s AND j.archived_at IS NULL
-        """,
-        {"project": project, "name": name},
-    )
-    return (rows[0][0], rows[0][1]) if rows else None
-
-
 # Queue and priority come from the definition the run will be performed by, read in the same statement. Arrays cost
 # the database and Python half of what JSON would; one that holds nothing is sent as NULL, which gives NULLs as well.
-_CREATE = """
+_WANTED: Final = """
 WITH wanted AS (
     SELECT * FROM unnest(
         %(job_id)s::bigint[], %(trigger)s::text[], %(requested_by)s::text[], %(schedule_id)s::bigint[],
@@ -76,7 +64,8 @@ WITH wanted AS (
         %(skipped_count)s::int[], %(retry_of)s::bigint[], %(lane)s::text[]) WITH ORDINALITY
     AS i(job_id, trigger, requested_by, schedule_id, scheduled_for, not_before, params, priority, definition_id,
         skip_reason, skipped_until, skipped_count, retry_of, lane, position)
-), made AS (
+"""
+MADE: Final = """), made AS (
     INSERT INTO jobs_run (
         job_id, definition_id, schedule_id, scheduled_for, trigger, requested_by, state, reason, queue, priority,
         run_at, params, in_process, batchable, attempt, handed_back, created_at, finished_at, skipped_until,
@@ -116,13 +105,18 @@ WITH wanted AS (
     ) AS t ON true
     ORDER BY w.position
     ON CONFLICT DO NOTHING
-    RETURNING id, job_id, queue, state, reason, requested_by, trigger, lane, held
+    RETURNING {returned}
 ), noted AS (
     INSERT INTO jobs_transition (run_id, at, before, after, reason, attempt, actor)
     SELECT id, clock_timestamp(), NULL, state, reason, 0, coalesce(nullif(requested_by, ''), trigger) FROM made
 )
-SELECT id, job_id, queue, state, lane, held FROM made ORDER BY id
 """
+"""Make what a CTE `wanted` asks for, in the columns of a Birth, and return columns of it in a CTE `made`."""
+_CREATE: Final = (
+    _WANTED
+    + MADE.format(returned="id, job_id, queue, state, reason, requested_by, trigger, lane, held")
+    + "SELECT id, job_id, queue, state, lane, held FROM made ORDER BY id"
+)
 
 
 def create(execute: Execute, births: Sequence[Birth]) -> list[Born]:
