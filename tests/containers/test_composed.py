@@ -188,6 +188,9 @@ def test_a_worker_makes_user_namespaces_where_its_container_allows_them(stack: C
         *(f"--env={entry}" for entry in known["Config"]["Env"]),
         "--tmpfs=/tmp:exec,size=256m",
     ]
+    # The other worker serves all queues of .env, and would take the run.
+    other = f"celery@{known['Config']['Hostname']}"
+    stack.inside("worker", "celery", "-A", "config", "control", "cancel_consumer", "namespaces", "-d", other)
     command = ["celery", "-A", "config", "worker", "--queues=namespaces", "--concurrency=1", "--loglevel=INFO"]
     stack.run("docker", "run", "--detach", "--name=namespaces", *options, "jobsched:team", *command)
     try:
