@@ -10,19 +10,23 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
+from jobsched.domain.errors import InvalidInput
 from jobsched.shim.users import User, acting_as, become
 
 _PASS_THROUGH: Final = 0o011
 
 
 def prepare(data: Path, workspaces: Path, stores: Iterable[Path], service: User) -> None:
-    """Make the folders that a worker writes into, as root, for `service`. Raises OSError.
+    """Make the folders that a worker writes into, as root, for `service`.
+
+    Raises OSError, and InvalidInput when the data folder is one that users share.
 
     Runs may pass through the data folder to their workspaces, and see and open nothing else in it. Workspaces and
     stored output that an earlier worker made as root are given to `service`.
     """
     for folder in (data, workspaces, *stores):
         _make(folder, service)
+    require_own(data)
     for folder in (workspaces, *stores):
         if _owner(folder, service) == 0:
             _give(folder, service)
@@ -31,6 +35,12 @@ def prepare(data: Path, workspaces: Path, stores: Iterable[Path], service: User)
     for entry in _private_entries(data, workspaces, service):
         with acting_as(service):
             _close(entry, service)
+
+
+def require_own(data: Path) -> None:
+    """Raise InvalidInput when the data folder is one that users share, such as /tmp, whose mode must not be changed."""
+    if data.exists() and data.stat().st_mode & stat.S_ISVTX:
+        raise InvalidInput(f"All users share {data}, so it cannot be the data folder; name a folder inside it.")
 
 
 def _make(folder: Path, service: User) -> None:

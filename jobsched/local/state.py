@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from jobsched.domain.errors import Conflict, InvalidInput
+from jobsched.engine.folders import require_own
 from jobsched.local.account import give, keeper
 from jobsched.shim.users import User, service_user
 
@@ -81,6 +82,7 @@ class DataFolder:
     def create(self) -> None:
         """Make the folder, and give its parts to those who use them. Raises InvalidInput when that is not possible."""
         try:
+            require_own(self.root)
             user = service_user(os.environ)
             for folder in (*reversed(self.root.parents), self.root):
                 if not folder.exists():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from jobsched.domain.errors import InvalidInput
 from jobsched.engine import folders
 from jobsched.shim.users import User
 from tests.forks import in_child
@@ -64,6 +65,13 @@ def test_what_is_roots_in_the_data_folder_stays_so(place: Path) -> None:
     prepare(place / "data")
     assert (kept.stat().st_uid, mode(kept)) == (0, 0o600)
     assert mode(kept.parent) == 0o711
+
+
+def test_a_folder_that_users_share_is_refused_and_left_as_it_is(place: Path) -> None:
+    place.chmod(0o1777)
+    with pytest.raises(InvalidInput, match="name a folder inside it"):
+        folders.prepare(place, place / "workspaces", [], SERVICE)
+    assert mode(place) == 0o1777
 
 
 def test_a_link_in_stored_output_gives_nothing_else_away(place: Path) -> None:

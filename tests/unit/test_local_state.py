@@ -33,6 +33,14 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def test_a_folder_that_users_share_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    with pytest.raises(InvalidInput, match="name a folder inside it"):
+        DataFolder(tmp_path).create()
+    assert mode(tmp_path) == 0o1777
+    assert not list(tmp_path.iterdir())
+
+
 def test_secrets_are_made_once_and_kept(folder: DataFolder) -> None:
     made = folder.secrets()
     assert folder.secrets() == made

@@ -7,6 +7,7 @@ import os
 import pwd
 import select
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -130,9 +131,10 @@ def test_acting_as_another_user_counts_for_files_and_ends(tmp_path: Path) -> Non
     mine.mkdir()
     mine.chmod(0o700)
     os.chown(mine, 61300, 61300)
-    # Those that pytest has made: further up is the folder for everybody's temporary files.
+    # Those that pytest has made, and not the folder for everybody's temporary files.
     for parent in (tmp_path, *list(tmp_path.parents)[:2]):
-        parent.chmod(0o711)
+        if not parent.stat().st_mode & stat.S_ISVTX:
+            parent.chmod(0o711)
 
     def check() -> None:
         os.setgroups([])

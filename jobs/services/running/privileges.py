@@ -50,6 +50,8 @@ def give_up(*, prepare: Callable[[], None]) -> bool:
     try:
         folders.prepare(conf().data_dir, conf().workspace_dir, _stores(), service)
         open_entries = folders.open_entries(conf().data_dir, conf().workspace_dir, service)
+    except InvalidInput as error:
+        _exit(str(error))
     except OSError as error:
         _exit(f"The folders below {conf().data_dir} cannot be given to user {_name(service)}: {error}.")
     if uids and _may_reach(User(uids[0], uids[0]), conf().workspace_dir):
