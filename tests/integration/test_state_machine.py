@@ -16,14 +16,13 @@ import pytest
 from django.db import IntegrityError
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
-from psycopg.errors import CheckViolation
 
 import tests.sample_callables  # noqa: F401 - the manifest names one
 from jobs import messages
 from jobs.models import Project
 from jobs.services import definitions, scheduling
 from jobs.store import births, claims
-from jobs.store.session import Session, django_connection
+from jobs.store.session import Refused, Session, django_connection
 from tests.integration.machine.jobs import MANIFEST
 from tests.integration.machine.rules import Lives
 from tests.integration.machine.slots import MachineSlot
@@ -224,5 +223,5 @@ def without(transactional_db: None) -> Iterator[Callable[[tuple[str, ...]], None
 def test_a_token_never_outlives_the_claim(session: Session, make_runs: Callable[..., Any]) -> None:
     """The guard behind the compare-and-set, see MUTANTS."""
     [run] = make_runs()
-    with pytest.raises(CheckViolation, match="jobs_run_running_means_claimed"):
+    with pytest.raises(Refused, match="jobs_run_running_means_claimed"):
         session("UPDATE jobs_run SET claim_token = gen_random_uuid() WHERE id = %(id)s", {"id": run.pk})
