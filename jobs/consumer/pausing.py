@@ -72,7 +72,8 @@ class PauseStep(StartStopStep):
             consumer.task_consumer.cancel_by_queue(queue)
             self._paused.add(queue)
         for request in tuple(reserved_requests):
-            if request.name == WORK_TASK and not request.message.acknowledged:
+            # The first is set once an answer is scheduled, the second once it is sent. A second answer ends the worker.
+            if request.name == WORK_TASK and not request.acknowledged and not request.message.acknowledged:
                 request.message.requeue()
 
     def _resume(self, consumer: Any) -> None:
