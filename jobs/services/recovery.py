@@ -91,7 +91,9 @@ def lost(expired: Expired, *, now: datetime, unit: float) -> Settlement:
     """Decide what becomes of a run whose worker was lost."""
     claim = expired.claim
     reason = f"its worker {expired.worker} was lost: no sign of life within the lease"
-    inline = expired.output_total <= INLINE_BYTES and is_storable_text(expired.output_end)
+    # Short output that is no text may be in the output store already.
+    is_whole = len(expired.output_end) == expired.output_total <= INLINE_BYTES
+    inline = is_whole and is_storable_text(expired.output_end)
     output = expired.output_end if inline else _end_of_output(expired)
     decision = _what_follows(expired, reason, now=now, unit=unit)
     return Settlement(
