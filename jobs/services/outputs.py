@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from django.db.models import F, Max
+from django.db.models import F, Max, Subquery
+from django.db.models.functions import Coalesce
 
 from jobs.models import Attempt, OutputChunk, OutputStore, Run
 from jobs.output_storage import output_storage, store_token
@@ -19,6 +20,8 @@ BYTES_AT_ONCE: Final = 256 * 1024
 """The longest piece of output in one answer; the next answer goes on behind it."""
 _ROWS_AT_ONCE: Final = 1000
 _LONGEST_CHARACTER: Final = 4
+_MOST_TRIES: Final = 20
+"""How often output is read that changes meanwhile. Its rows change a few times a second, and to read takes a moment."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +37,10 @@ class Output:
     """0 while no attempt has begun."""
 
 
+class _Changed(Exception):
+    """A row was removed after it was found: its bytes are now in another row, in an object, or in the attempt's row."""
+
+
 def output(run_id: int, *, attempt: int | None, offset: int) -> Output:
     """Return what an attempt printed from byte `offset` on, the run's latest attempt unless one is named.
 
@@ -41,6 +48,15 @@ def output(run_id: int, *, attempt: int | None, offset: int) -> Output:
     or cannot be read here is passed over, with a line in its place. Raises NotFound, and Unavailable when the output
     store cannot be read.
     """
+    for _ in range(_MOST_TRIES):
+        try:
+            return _output(run_id, attempt=attempt, offset=offset)
+        except _Changed:
+            continue
+    raise Unavailable("The output changes while it is read: ask again.")
+
+
+def _output(run_id: int, *, attempt: int | None, offset: int) -> Output:
     found = Run.objects.filter(pk=run_id).only("attempt", "state").first()
     if found is None:
         raise NotFound(f"There is no run {run_id}.")
@@ -108,10 +124,11 @@ class _Reader:
         self._why_missing = ""
 
     def read(self) -> None:
-        """Read up to BYTES_AT_ONCE. Raises Unavailable."""
-        before = self._rows.filter(start__lte=self.offset).aggregate(start=Max("start"))["start"]
-        found = self._rows.filter(start__gte=before or 0).order_by("start").values_list("start", "size", "key", "store")
-        rows = found[: _ROWS_AT_ONCE + 1]
+        """Read up to BYTES_AT_ONCE. Raises Unavailable, and _Changed when rows are removed meanwhile."""
+        before = self._rows.filter(start__lte=self.offset).order_by("-start").values("start")[:1]
+        # One statement finds them all, so that a gap between two of them is output that is left out.
+        found = self._rows.filter(start__gte=Coalesce(Subquery(before), 0)).order_by("start")
+        rows = found.values_list("start", "size", "key", "store")[: _ROWS_AT_ONCE + 1]
         self.at_end = len(rows) <= _ROWS_AT_ONCE
         for start, size, key, store in rows[:_ROWS_AT_ONCE]:
             if start + size <= self.offset:
@@ -132,10 +149,11 @@ class _Reader:
         back = min(skip, _LONGEST_CHARACTER - 1) if not self._bytes else 0
         most = BYTES_AT_ONCE - len(self._bytes) + back
         data = self._of_row(start, skip - back, most) if key is None else _of_object(key, skip - back, most)
-        if data is None:
-            self._pass_over(size - skip, _why_missing(store) if key else "no longer in the database")
-            self.offset = start + size
-            self.lacks_end = True
+        is_short = data is None or len(data) < min(most, size - skip + back)
+        if is_short and key is None:  # the row was replaced
+            raise _Changed
+        if data is None or len(data) <= back:
+            self._lack(start + size, _why_missing(store))
             return
         self.lacks_end = False
         while back and is_inside_character(data, back):
@@ -145,16 +163,20 @@ class _Reader:
         data = data[back:]
         self._bytes += data
         self.offset += len(data)
-        if self.offset < start + size:
+        if is_short:
+            self._lack(start + size, _why_missing(store))
+        elif self.offset < start + size:
             self.at_end = False
 
     def _of_row(self, start: int, skip: int, most: int) -> bytes | None:
-        found = self._rows.filter(start=start).values_list("data", "key").first()
-        if found is None:
-            return None
-        data, key = found
-        # It may have been stored a moment ago, then with what follows it.
-        return bytes(data)[skip : skip + most] if key is None else _of_object(key, skip, most)
+        data = self._rows.filter(start=start).values_list("data", flat=True).first()
+        return None if data is None else bytes(data)[skip : skip + most]
+
+    def _lack(self, stop: int, why: str) -> None:
+        """Pass over what cannot be read of a chunk that ends at `stop`."""
+        self._pass_over(stop - self.offset, why)
+        self.offset = stop
+        self.lacks_end = True
 
     def _pass_over(self, count: int, why: str) -> None:
         if self._missing and why != self._why_missing:

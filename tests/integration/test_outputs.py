@@ -26,8 +26,11 @@ from jobs.services import control, output_cleaning, outputs, running
 from jobs.services.preflight import hosts
 from jobs.services.recovery import reap
 from jobs.services.running import keeping, storing, turn
+from jobs.store import outputs as rows
 from jobs.store.session import Session
+from jobsched.domain.outcomes import Outcome, Part, Report, Verdict
 from tests.integration.api import signed_in
+from tests.integration.conftest import claim_next
 from tests.processes import wait_for
 
 pytestmark = pytest.mark.usefixtures("own_slot", "store")
@@ -239,6 +242,35 @@ def test_what_a_lost_attempt_printed_can_be_read(request_run: Request, session: 
     assert all_of(run) == ALL_LINES
 
 
+def test_short_output_that_is_stored_already_is_kept_when_its_worker_is_lost(
+    request_run: Request, session: Session, store: Path
+) -> None:
+    """Output that is no text is stored however short it is, and its worker may be lost before it records the end."""
+    run = request_run("true")
+    [claim] = claim_next(session, lease_seconds=-1)
+    slot_storing = storing.Storing()
+    slot_storing.register(session)
+    keeper = keeping.OutputKeeper(session, slot_storing, claim)
+    try:
+        keeper.finish(
+            Report(
+                outcome=Outcome(verdict=Verdict.SUCCEEDED),
+                output=b"a\0b\n",
+                output_total=4,
+                output_rest=(Part(start=0, data=b"a\0b\n", replaces_from=0, final=True),),
+            ),
+            go_on=lambda: True,
+        )
+    finally:
+        slot_storing.close()
+    assert len(files(store)) == 1
+
+    assert reap() == 1
+
+    assert Attempt.objects.get(run=run).output_total == 4
+    assert all_of(run) == "a\ufffdb\n"
+
+
 def test_cleaning_removes_what_belongs_to_no_attempt_and_nothing_else(request_run: Request, store: Path) -> None:
     kept = request_run(f"seq {LINES}")
     perform(kept)
@@ -316,6 +348,60 @@ def test_output_that_is_gone_is_passed_over_and_its_end_is_shown(request_run: Re
     assert re.match(r"\[… \d+ bytes no longer in the output store …\]\n\d+\n", shown)
     assert f"[… {size} bytes no longer in the output store …]\n[the end of it, from the database:]\n" in shown
     assert shown.endswith(f"{LINES - 1}\n{LINES}\n")
+
+
+def test_an_object_that_is_shorter_than_it_was_is_read_and_the_rest_passed_over(
+    request_run: Request, store: Path
+) -> None:
+    """As after a power failure of the host that stored it."""
+    run = request_run(f"seq {LINES}")
+    perform(run)
+    first, *_, last = files(store)
+    first.write_bytes(first.read_bytes()[:4])
+    last.write_bytes(b"")
+    shown = all_of(run)
+    assert re.match(r"1\n2\n\[… \d+ bytes no longer in the output store …\]\n\d+\n", shown)
+    assert shown.endswith(f"{LINES - 1}\n{LINES}\n")
+
+
+def test_output_is_read_whole_while_its_rows_become_a_chunk(
+    request_run: Request, session: Session, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row that is about to be read is removed meanwhile, and an object has its bytes."""
+    run = request_run("true")
+    [claim] = claim_next(session)
+    for start, data in ((0, b"first\n"), (6, b"second\n")):
+        rows.keep(session, claim, Part(start=start, data=data, replaces_from=start, final=True))
+    read_row = outputs._Reader._of_row
+
+    def store_meanwhile(reader: Any, *place: int) -> bytes | None:
+        chunk = rows.waiting(session, run.pk, 1)
+        if chunk is not None:
+            key = output_storage().save("runs/0/1/1-0-chunk.log", ContentFile(chunk.data))
+            assert rows.record_stored(session, chunk, key=key, store=None)
+        return read_row(reader, *place)
+
+    monkeypatch.setattr(outputs._Reader, "_of_row", store_meanwhile)
+    part = outputs.output(run.pk, attempt=1, offset=6)
+    assert (part.text, part.offset, part.finished) == ("second\n", 13, False)
+
+
+def test_output_is_read_whole_while_it_moves_to_the_row_of_its_attempt(
+    request_run: Request, session: Session, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = request_run("true")
+    [claim] = claim_next(session)
+    rows.keep(session, claim, Part(start=0, data=b"all\n", replaces_from=0, final=True))
+    Run.objects.filter(pk=run.pk).update(lease_until="2020-01-01T00:00:00Z")
+    read_row = outputs._Reader._of_row
+
+    def end_meanwhile(reader: Any, *place: int) -> bytes | None:
+        assert reap() == 1
+        return read_row(reader, *place)
+
+    monkeypatch.setattr(outputs._Reader, "_of_row", end_meanwhile)
+    part = outputs.output(run.pk, attempt=1, offset=0)
+    assert (part.text, part.finished) == ("all\n", True)
 
 
 def test_an_attempt_that_has_ended_does_not_wait_long_for_its_store(
