@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -46,9 +47,8 @@ def clean(*, older_than: timedelta = NEW) -> Cleaned:
     done = Cleaned()
     try:
         store = output_storage()
-        here = _number_of_store()
-        done.removed = _remove_unneeded(store, here)
-        done.stored = _store_waiting(store, here)
+        done.removed = _remove_unneeded(store, _number_of_store())
+        done.stored = _store_waiting(store)
         done.orphans = _remove_orphans(store, before=datetime.now(UTC) - older_than)
     except OSError as error:
         raise Unavailable(f"The output store cannot be used now: {error.strerror or error}.") from error
@@ -72,9 +72,16 @@ def _remove_unneeded(store: Storage, here: int | None) -> int:
     return removed
 
 
-def _store_waiting(store: Storage, here: int | None) -> int:
+def _register_store() -> int | None:
+    """Note in the database where this host keeps output, as workers do. None where all hosts can read it."""
+    token = store_token(create=True)
+    return None if token is None else outputs.register_store(django_connection, token, host=socket.gethostname())
+
+
+def _store_waiting(store: Storage) -> int:
     stored = 0
     while attempts := outputs.ended_with_waiting(django_connection, limit=AT_ONCE):
+        here = _register_store()
         for run_id, attempt in attempts:
             while chunk := outputs.waiting(django_connection, run_id, attempt):
                 key = store.save(output_name(run_id, attempt, chunk.start), ContentFile(chunk.data))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -289,6 +290,19 @@ def test_cleaning_removes_what_belongs_to_no_attempt_and_nothing_else(request_ru
     assert 0 < len(files(store)) < before
     assert {path.parent.name for path in files(store)} == {str(kept.pk)}
     assert not (store / f"runs/0/{removed.pk}").exists()
+
+
+def test_cleaning_names_the_host_that_it_stores_output_on(request_run: Request, store: Path, tmp_path: Path) -> None:
+    """Also a host without workers, such as that of a web process."""
+    run = request_run(f"seq {LINES}")
+    with stored_by(f"{__name__}.Unreachable", location=store):
+        perform(run)
+    with stored_by("django.core.files.storage.FileSystemStorage", location=tmp_path / "of-web"):
+        assert output_cleaning.clean().stored >= 3
+        here = OutputStore.objects.get(token=store_token())
+        assert all_of(run) == ALL_LINES
+    assert here.host == socket.gethostname()
+    assert not OutputChunk.objects.exclude(store=here).exists()
 
 
 @pytest.mark.django_db(transaction=True)
