@@ -30,7 +30,7 @@ from django_celery_beat.models import (
 )
 from knox.models import AuthToken
 
-from jobs.models import Job, Queue, Run
+from jobs.models import Apply, Job, Queue, Run
 from jobs.services import definitions, scheduling
 from jobs.store import births
 from jobs.store.births import Birth
@@ -267,21 +267,18 @@ def call(root: User) -> Callable[..., Any]:
     return lambda method, path, **more: client.generic(method, path, **more)
 
 
-def api_paths(rows: Job) -> list[str]:
+def api_paths(rows: Job, root: User) -> list[str]:
     run = Run.objects.latest("pk")
+    apply = Apply.objects.create(actor=root.username, filename="jobs.yaml", source="jobs: []", batch=1)
+    given = {"jobs": "Hourly", "runs": str(run.pk), "queues": "default", "applies": str(apply.pk)}
     found = [path for path in own_paths() if path.startswith("/api/")]
-    return [
-        path.replace("{}", {"jobs": "Hourly", "runs": str(run.pk), "queues": "default"}[path.split("/")[3]], 1)
-        if "{}" in path
-        else path
-        for path in found
-    ]
+    return [path.replace("{}", given[path.split("/")[3]], 1) if "{}" in path else path for path in found]
 
 
-def test_the_api_takes_any_parameter(call: Callable[..., Any], rows: Job, failures: list[str]) -> None:
+def test_the_api_takes_any_parameter(call: Callable[..., Any], rows: Job, root: User, failures: list[str]) -> None:
     period = "from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z"
     tried = 0
-    for path in api_paths(rows):
+    for path in api_paths(rows, root):
         for query in chosen(queries({*known_keys(call("GET", f"{path}?zz=1"))}), path):
             asked = f"{path}?{period}&{query}" if path.endswith("fires") else f"{path}?{query}"
             tried += 1
@@ -290,11 +287,11 @@ def test_the_api_takes_any_parameter(call: Callable[..., Any], rows: Job, failur
     assert tried > (500 if ALL else 50)
 
 
-def test_the_api_takes_any_body(call: Callable[..., Any], rows: Job, failures: list[str]) -> None:
+def test_the_api_takes_any_body(call: Callable[..., Any], rows: Job, root: User, failures: list[str]) -> None:
     raw = [b"", b"\0", b"\xff", b"[]", b"1", b"null", b'{"a":', b"[" * 100_000, b'"\\ud800"', b"NaN", b"9" * 5000]
     job_keys = list(JobSpec.model_fields)
     tried = 0
-    for path in api_paths(rows):
+    for path in api_paths(rows, root):
         for method in ("POST", "PUT"):
             first = call(method, path, data=b'{"zz": 1}', content_type="application/json")
             if first.status_code == 405:
