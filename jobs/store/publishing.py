@@ -14,7 +14,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django_celery_beat.models import PeriodicTask
 
 from jobs.store.session import Execute, local_settings
-from jobs.store.staging import BY_INDEX, COLUMNS, SCHEDULE
+from jobs.store.staging import BY_INDEX, COLUMNS, IN_ORDER, SCHEDULE
 
 PATIENCE: Final = {"lock_timeout": "5s"}
 """How long a publication waits for somebody else who is changing one of its jobs."""
@@ -48,15 +48,17 @@ def lock(execute: Execute, batch: int, *, project: str) -> None:
 
     Whoever publishes one of them at the same time waits here, and then compares with what this one has made.
     """
-    execute(
-        """
-        SELECT FROM jobs_job j
-        WHERE j.project_id = (SELECT id FROM jobs_project WHERE name = %(project)s) AND j.archived_at IS NULL
-            AND j.name IN (SELECT name FROM jobs_stagedjob WHERE batch = %(batch)s)
-        ORDER BY j.id FOR NO KEY UPDATE
-        """,
-        {"batch": batch, "project": project},
-    )
+    with local_settings(execute, IN_ORDER):
+        execute(
+            """
+            SELECT FROM jobs_stagedjob w
+            JOIN jobs_job j ON j.project_id = (SELECT id FROM jobs_project WHERE name = %(project)s)
+                AND j.name = w.name AND j.archived_at IS NULL
+            WHERE w.batch = %(batch)s
+            ORDER BY j.id FOR NO KEY UPDATE OF j
+            """,
+            {"batch": batch, "project": project},
+        )
 
 
 def changes(execute: Execute, batch: int) -> Changes:
@@ -153,11 +155,11 @@ RETURNING id
 _CHANGE_JOBS: Final = f"""
 UPDATE jobs_job j SET paused = coalesce(r.paused, j.paused), {_SET}
 FROM jobs_stagedjob w CROSS JOIN LATERAL {_FIELDS}
-WHERE w.batch = %(batch)s AND w.differs AND j.id = w.job_id
+WHERE w.batch = %(batch)s AND w.differs AND j.id = ANY(ARRAY[w.job_id])
 """
 _UNSCHEDULE: Final = """
 DELETE FROM django_celery_beat_periodictask
-WHERE id IN (SELECT task_id FROM jobs_stagedjob WHERE batch = %(batch)s AND is_unscheduled)
+WHERE id = ANY(ARRAY(SELECT task_id FROM jobs_stagedjob WHERE batch = %(batch)s AND is_unscheduled))
 """
 
 # Rows of django-celery-beat that say when are shared by jobs, and so never altered. They are held before any schedule
@@ -214,7 +216,7 @@ _RULES: Final = (
 _CHANGE_RULES: Final = f"""
 SELECT jobs_change_rule(ARRAY(
     SELECT w.task_id FROM jobs_stagedjob w CROSS JOIN LATERAL {SCHEDULE}
-    JOIN jobs_schedule s ON s.periodic_task_id = w.task_id
+    JOIN jobs_schedule s ON s.periodic_task_id = ANY(ARRAY[w.task_id])
     WHERE w.batch = %(batch)s
         AND (w.is_moved OR (s.jitter, s.exclusions) IS DISTINCT FROM (n.jitter, n.exclusions))))
 """
@@ -223,14 +225,14 @@ UPDATE django_celery_beat_periodictask t SET
     one_off = n.one_off, enabled = true, start_time = n.start_time, expires = n.expires, crontab_id = w.crontab_id,
     interval_id = w.interval_id, clocked_id = w.clocked_id, solar_id = NULL, date_changed = clock_timestamp()
 FROM jobs_stagedjob w CROSS JOIN LATERAL {SCHEDULE}
-WHERE w.batch = %(batch)s AND w.is_moved AND t.id = w.task_id
+WHERE w.batch = %(batch)s AND w.is_moved AND t.id = ANY(ARRAY[w.task_id])
 """
 _CHANGE_SCHEDULES: Final = f"""
 UPDATE jobs_schedule s SET
     timetable = n.stored, catch_up = n.catch_up, catch_up_window = n.catch_up_window,
     catch_up_limit = n.catch_up_limit, jitter = n.jitter, exclusions = n.exclusions
 FROM jobs_stagedjob w CROSS JOIN LATERAL {SCHEDULE}
-WHERE w.batch = %(batch)s AND (w.is_moved OR w.has_other_policies) AND s.periodic_task_id = w.task_id
+WHERE w.batch = %(batch)s AND (w.is_moved OR w.has_other_policies) AND s.periodic_task_id = ANY(ARRAY[w.task_id])
 """
 
 _NEWLY_SCHEDULED: Final = """

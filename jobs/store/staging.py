@@ -35,8 +35,17 @@ COLUMNS: Final = (
 """The columns of a job that its file decides. Beside them, a file may say whether the job is paused."""
 
 BY_INDEX: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
-"""Each staged job finds what belongs to it by an index. Statistics are as old as the last ANALYZE: by those of a table
-that has grown since, the planner would scan all jobs, or scan them once for each staged one."""
+"""Each staged job finds what belongs to it by an index. Statistics are as old as the last ANALYZE, and the plan of a
+prepared statement is older: by those of a table that has grown since, the planner would scan all jobs, or scan them
+once for each staged one.
+
+For the same reason, statements compare a key by `= ANY(ARRAY[…])`: for a plain `=`, the planner also considers to scan
+the whole index, which costs the same as one look-up while a table is small.
+"""
+
+IN_ORDER: Final = {**BY_INDEX, "join_collapse_limit": "1", "enable_material": "off"}
+"""The same, and tables are joined in the order in which a statement names them. Not for statements that fire triggers:
+their queries would be planned so as well."""
 
 SCHEDULE: Final = """jsonb_to_record(w.schedule) AS n(
     crontab text[], every int, period text, clocked timestamptz, stored jsonb, start_time timestamptz,
@@ -97,7 +106,7 @@ def compare(execute: Execute, batch: int, *, project: str) -> None:
 
     What others change afterwards is not noticed.
     """
-    with local_settings(execute, BY_INDEX):
+    with local_settings(execute, IN_ORDER):
         execute(_COMPARE, {"batch": batch, "project": project})
 
 
@@ -105,7 +114,8 @@ def unchecked(execute: Execute, batch: int) -> list[Unchecked]:
     """Return the compared jobs whose new schedule was not checked yet, in the order of the file."""
     rows = execute(
         """
-        SELECT w.position, s.anchor FROM jobs_stagedjob w LEFT JOIN jobs_schedule s ON s.periodic_task_id = w.task_id
+        SELECT w.position, s.anchor FROM jobs_stagedjob w
+        LEFT JOIN jobs_schedule s ON s.periodic_task_id = ANY(ARRAY[w.task_id])
         WHERE w.batch = %(batch)s AND (w.is_moved OR w.has_other_exclusions) AND NOT w.is_due_some_day
         ORDER BY w.position
         """,
@@ -156,12 +166,12 @@ UPDATE jobs_stagedjob o SET
 FROM jobs_stagedjob w
 CROSS JOIN LATERAL jsonb_populate_record(NULL::jobs_job, w.fields) AS r
 LEFT JOIN LATERAL {SCHEDULE} ON true
-LEFT JOIN jobs_project p ON p.name = %(project)s
-LEFT JOIN jobs_job j ON j.project_id = p.id AND j.name = w.name AND j.archived_at IS NULL
-LEFT JOIN jobs_schedule s ON s.job_id = j.id
-LEFT JOIN django_celery_beat_periodictask t ON t.id = s.periodic_task_id
-LEFT JOIN django_celery_beat_crontabschedule c ON c.id = t.crontab_id
-LEFT JOIN django_celery_beat_intervalschedule i ON i.id = t.interval_id
-LEFT JOIN django_celery_beat_clockedschedule k ON k.id = t.clocked_id
-WHERE w.batch = %(batch)s AND o.id = w.id
+LEFT JOIN jobs_job j ON j.project_id = (SELECT id FROM jobs_project WHERE name = %(project)s)
+    AND j.name = w.name AND j.archived_at IS NULL
+LEFT JOIN jobs_schedule s ON s.job_id = ANY(ARRAY[j.id])
+LEFT JOIN django_celery_beat_periodictask t ON t.id = ANY(ARRAY[s.periodic_task_id])
+LEFT JOIN django_celery_beat_crontabschedule c ON c.id = ANY(ARRAY[t.crontab_id])
+LEFT JOIN django_celery_beat_intervalschedule i ON i.id = ANY(ARRAY[t.interval_id])
+LEFT JOIN django_celery_beat_clockedschedule k ON k.id = ANY(ARRAY[t.clocked_id])
+WHERE w.batch = %(batch)s AND o.ctid = w.ctid
 """
