@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from typing import Final
 
 _SEQUENCE: Final = re.compile(
     rb"(?:\x1b\[|\xc2\x9b)[0-?]*[ -/]*(?:[@-~]|(?P<csi>\Z))"  # CSI: colours, cursor moves
     rb"|(?:\x1b[\]PX^_]|\xc2[\x90\x98\x9d-\x9f])"  # OSC, DCS, SOS, PM, APC: titles, links and other strings
-    rb"(?:(?!\xc2\x9c)[^\x07\x1b]){0,4096}(?:\x07|\x1b\\|\xc2\x9c|(?P<string>\x1b?\Z))"
+    # A string ends where the next sequence begins, as in terminals. Else each byte would be read once for each start.
+    rb"(?:(?!\xc2[\x90\x98\x9b-\x9f])[^\x07\x1b]){0,4096}(?:\x07|\x1b\\|\xc2\x9c|(?P<string>\x1b?\Z))"
     rb"|\x1b[ -/]*(?:[0-~]|(?P<short>\Z))"
 )
 """Terminal sequences. The groups stand for the end of the data, where a sequence is not complete yet."""
@@ -50,7 +52,8 @@ def _sequences(data: bytes, start: int, end: int) -> list[tuple[int, int]]:
 
 
 def _inside(place: int, spans: list[tuple[int, int]]) -> bool:
-    return any(start < place < end for start, end in spans)
+    index = bisect_left(spans, (place, 0)) - 1
+    return index >= 0 and place < spans[index][1]
 
 
 def _is_whole(data: bytes, place: int, spans: list[tuple[int, int]]) -> bool:

@@ -43,6 +43,8 @@ PIECES = [
         ("abcé".encode(), 4, 3),
         ("ab🙂".encode(), 5, 2),
         (b"ab\xff\xff", 3, 3),
+        # A string ends where the next sequence begins.
+        (b"\xc2\x9done\ntwo\n\xc2\x9dthree", 17, 10),
     ],
 )
 def test_the_beginning_ends_with_a_line_or_else_with_a_whole_character(data: bytes, high: int, place: int) -> None:
