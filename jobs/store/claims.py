@@ -143,7 +143,8 @@ i AS MATERIALIZED (
     INSERT INTO jobs_transition (run_id, at, before, after, reason, attempt, actor)
     SELECT id, clock_timestamp(), 'running', state, reason, attempt, %(actor)s FROM settled
 ), swept AS (
-    DELETE FROM jobs_outputchunk WHERE run_id = ANY(%(flushed)s::bigint[]) AND run_id IN (SELECT id FROM settled)
+    DELETE FROM jobs_outputchunk c USING settled s
+    WHERE c.run_id = ANY(%(flushed)s::bigint[]) AND c.run_id = s.id AND c.attempt = s.attempt
 )"""
 
 # Claimed are the best run, and with it those next in line that may share its batch.

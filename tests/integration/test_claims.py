@@ -252,6 +252,19 @@ def test_output_under_way_is_kept_for_the_holder_of_the_claim_only(session: Sess
     assert not OutputChunk.objects.exists()
 
 
+def test_short_output_of_an_attempt_replaces_no_output_of_an_earlier_one(session: Session, make_runs: MakeRuns) -> None:
+    [run] = make_runs()
+    [first] = claim_next(session)
+    keep_output(session, first, 0, b"long output of the first attempt")
+    claims.settle_and_claim(session, [ended(first, State.QUEUED)], None, actor="slot-1")
+    [second] = claim_next(session)
+    keep_output(session, second, 0, b"short")
+
+    claims.settle_and_claim(session, [ended(second, flushed=True)], None, actor="slot-1")
+
+    assert [c.attempt for c in OutputChunk.objects.filter(run=run)] == [first.attempt]
+
+
 def test_a_session_survives_the_end_of_its_connection(session: Session, other_session: Session) -> None:
     [(pid,)] = session("SELECT pg_backend_pid()", {})
     other_session("SELECT pg_terminate_backend(%(pid)s)", {"pid": pid})
