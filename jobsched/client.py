@@ -34,6 +34,9 @@ RECONNECT_SECONDS: Final = 60.0
 """How long `apply` tries to reach a server that has its file already."""
 _SHORTEST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 1.0
+_SENT_WITHOUT_ANSWER: Final = (
+    "Interrupted before the server answered: it may still apply the file. See `jobsched jobs`, or apply the file again."
+)
 
 Data = dict[str, Any]
 Progress = Callable[[int, int], None]
@@ -122,7 +125,10 @@ class Client:
         """
         body = _json({"source": text, "filename": filename})
         key = {"Idempotency-Key": str(uuid4())}
-        found = self._persist(lambda: self._call("POST", "apply", {}, body, headers=key), is_sent=False)
+        try:
+            found = self._persist(lambda: self._call("POST", "apply", {}, body, headers=key), is_sent=False)
+        except KeyboardInterrupt:
+            raise ApplyInterrupted(_SENT_WITHOUT_ANSWER) from None
         if "state" not in found:
             return cast(list[Data], found["jobs"])  # a short file, which is answered at once
         path = f"applies/{found['id']}"

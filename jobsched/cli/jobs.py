@@ -26,12 +26,15 @@ def apply(files: tuple[str, ...], dry_run: bool) -> None:
     file as a whole or not at all. Clock changes that move an instant of a job within two years are told on the
     standard error.
     """
-    from jobsched.cli.files import read_all
-
     try:
+        from jobsched.cli.files import read_all
+
         checked = read_all(files)
     except InvalidInput as error:
         raise InvalidInput(f"{error}\nNothing was applied.") from error
+    except KeyboardInterrupt:
+        say("\nInterrupted; nothing was applied.")
+        raise
     if dry_run:
         return _show(checked)
     client = connect()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -58,6 +59,18 @@ def test_each_command_explains_itself(jobsched: Command, command: str) -> None:
     told = jobsched(command, "--help")
     assert told.returncode == 0
     assert told.stdout.startswith(f"Usage: jobsched {command}")
+
+
+def test_ctrl_c_while_files_are_read_says_that_nothing_was_applied(tmp_path: Path) -> None:
+    pipe = tmp_path / "jobs.yaml"
+    os.mkfifo(pipe)
+    applying = subprocess.Popen([*RUN, "apply", "-f", str(pipe)], stderr=subprocess.PIPE, text=True)
+    with pipe.open("w"):  # waits until the command reads the file
+        applying.send_signal(signal.SIGINT)
+        _, notes = applying.communicate(timeout=60)
+    assert applying.returncode == 130
+    assert "Interrupted; nothing was applied.\n" in notes
+    assert "Traceback" not in notes
 
 
 def test_the_version_is_told(jobsched: Command) -> None:

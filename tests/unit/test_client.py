@@ -403,6 +403,17 @@ def test_a_file_that_is_not_applied_raises_why(
         client.apply("jobs: …")
 
 
+def test_ctrl_c_before_the_server_has_answered_says_that_the_file_may_be_applied(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_args: object, **_kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client, "_call", interrupt)
+    with pytest.raises(ApplyInterrupted, match="it may still apply the file"):
+        client.apply("jobs: …")
+
+
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
