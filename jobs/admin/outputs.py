@@ -7,9 +7,7 @@ from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from jobs.admin.printable import printable
 from jobs.services import outputs
 from jobsched.domain.errors import NotFound, Unavailable
-
-SHOWN_CHARACTERS = 8192
-"""How much of the end of an output stands on a page. All of it is one download away."""
+from jobsched.domain.excerpts import END_BYTES, end_of
 
 
 def download(run_id: int, number: int) -> HttpResponseBase:
@@ -30,16 +28,19 @@ def download(run_id: int, number: int) -> HttpResponseBase:
     return StreamingHttpResponse(outputs.pieces(run_id, first), content_type=plain, headers=headers)
 
 
-def live_end(run_id: int, number: int) -> str:
-    """Return the end of what an attempt under way has printed so far."""
+def live_end(run_id: int, number: int) -> tuple[str, int]:
+    """Return the end of what an attempt under way has printed, and how many bytes it has printed so far."""
+    printed = outputs.printed_so_far(run_id, number)
     try:
-        offset = max(0, outputs.printed_so_far(run_id, number) - 4 * SHOWN_CHARACTERS)
-        first = outputs.output(run_id, attempt=number, offset=offset)
-        return ending("".join(outputs.pieces(run_id, first)))
+        first = outputs.output(run_id, attempt=number, offset=max(0, printed - 4 * END_BYTES))
+        return ending("".join(outputs.pieces(run_id, first))), printed
     except (NotFound, Unavailable):
-        return ""
+        return "", printed
 
 
 def ending(text: str) -> str:
-    """Return the last part of an output, safe to show: control characters stripped or made visible."""
-    return printable(text[-SHOWN_CHARACTERS:])
+    """Return the last END_BYTES of an output, from the beginning of a line where one is near, safe to show.
+
+    Control characters are removed or made visible.
+    """
+    return printable(end_of(text.encode(errors="replace")).decode(errors="replace"))

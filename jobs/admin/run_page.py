@@ -14,10 +14,11 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from jobs.admin.badges import NOTHING, duration, moment, state_badge
-from jobs.admin.outputs import SHOWN_CHARACTERS, ending, live_end
+from jobs.admin.outputs import ending, live_end
 from jobs.admin.printable import printable
 from jobs.models import Attempt, Run
 from jobs.services import reading
+from jobsched.domain.excerpts import END_BYTES, after_left_out
 from jobsched.domain.signals import signal_name
 from jobsched.domain.states import State
 
@@ -93,7 +94,12 @@ def read(run: Run) -> RunPage:
     story = reading.story(run.pk)
     found = story.view.run
     attempts = [
-        _attempt(attempt, of=found, output_host=story.output_hosts.get(attempt.number))
+        _attempt(
+            attempt,
+            of=found,
+            output_host=story.output_hosts.get(attempt.number),
+            not_kept=story.output_not_kept.get(attempt.number, 0),
+        )
         for attempt in reversed(story.attempts)
     ]
     if found.state == State.RUNNING:
@@ -188,7 +194,7 @@ def _facts(view: reading.RunView) -> list[tuple[str, Any]]:
     return facts
 
 
-def _attempt(attempt: Attempt, *, of: Run, output_host: str | None) -> AttemptView:
+def _attempt(attempt: Attempt, *, of: Run, output_host: str | None, not_kept: int) -> AttemptView:
     excerpt = str(getattr(attempt, "excerpt", ""))
     sections = [_section(section) for section in attempt.sections or []]
     facts: list[Any] = [
@@ -208,8 +214,8 @@ def _attempt(attempt: Attempt, *, of: Run, output_host: str | None) -> AttemptVi
         reason="" if attempt.reason == of.reason else printable(attempt.reason),
         warning=printable(attempt.warning),
         sections=sections,
-        output=ending(excerpt),
-        extent=_extent(len(excerpt), attempt.output_total, output_host),
+        output=ending(after_left_out(excerpt)),
+        extent=_extent(len(excerpt), attempt.output_total, output_host, not_kept),
         result="" if attempt.result is None else _json(attempt.result),
         processes=[
             {name: printable(str(process.get(name, ""))) for name in ("pid", "name", "ended")}
@@ -220,6 +226,7 @@ def _attempt(attempt: Attempt, *, of: Run, output_host: str | None) -> AttemptVi
 
 
 def _under_way(run: Run) -> AttemptView:
+    output, printed = live_end(run.pk, run.attempt)
     return AttemptView(
         number=run.attempt,
         badge=state_badge(run.state, cancelling=run.cancel_requested_at is not None),
@@ -227,8 +234,8 @@ def _under_way(run: Run) -> AttemptView:
         reason="",
         warning="",
         sections=[],
-        output=live_end(run.pk, run.attempt),
-        extent="so far, its end; reload the page for more",
+        output=output,
+        extent=f"{'the end of ' if printed > END_BYTES else ''}{_size(printed)} so far; reload the page for more",
         result="",
         processes=[],
         finished=False,
@@ -247,11 +254,17 @@ def _section(section: dict[str, Any]) -> SectionView:
     )
 
 
-def _extent(shown: int, total: int, host: str | None) -> str:
-    size = f"{total:,} byte{'' if total == 1 else 's'}"
+def _extent(shown: int, total: int, host: str | None, not_kept: int) -> str:
+    size = _size(total)
     if host is not None:
         return f"the end of {size}; the rest is on the disk of host {printable(host)}, which this server cannot read"
-    return f"the end of {size}" if shown >= SHOWN_CHARACTERS or shown * 4 < total else size
+    if not_kept:
+        return f"the end of {size}; {_size(not_kept)} in the middle were beyond the limit and are not kept"
+    return f"the end of {size}" if shown >= reading.EXCERPT_CHARACTERS or shown * 4 < total else size
+
+
+def _size(count: int) -> str:
+    return f"{count:,} byte{'' if count == 1 else 's'}"
 
 
 def _json(value: Any) -> str:

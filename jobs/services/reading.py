@@ -5,15 +5,16 @@ Every list comes in pages, and a page costs the same few queries however many ro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
-from django.db.models import F, OuterRef, QuerySet, Subquery
+from django.db.models import F, OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import JSONObject, Now, Right
 
 from jobs.conf import conf
-from jobs.models import Attempt, Job, OutputStore, Run, Transition
+from jobs.models import Attempt, Job, OutputChunk, OutputStore, Run, Transition
 from jobs.models.run import RunQuerySet
 from jobs.models.runfilter import RunFilter
 from jobs.output_storage import store_token
@@ -68,6 +69,8 @@ class RunStory:
     transitions: list[Transition]
     output_hosts: dict[int, str]
     """By number of an attempt: the host whose disk has its output, where this process cannot read it."""
+    output_not_kept: dict[int, int]
+    """By number of an attempt that printed more than the limit: how many bytes in the middle are not kept."""
 
 
 def jobs(*, project: str | None, after: str | None, limit: int) -> list[JobView]:
@@ -124,12 +127,14 @@ def story(run_id: int) -> RunStory:
     """Return a run with its attempts and transitions. Raises NotFound."""
     found = run(run_id)  # read first: what is read after it is at least as new
     attempts = Attempt.objects.filter(run=run_id).defer("output").order_by("number")
+    ended: Sequence[Attempt] = list(attempts.annotate(excerpt=Right("output", EXCERPT_CHARACTERS)))
     return RunStory(
         view=found,
         retries=list(Run.objects.filter(retry_of=run_id).order_by("pk").values_list("pk", flat=True)),
-        attempts=list(attempts.annotate(excerpt=Right("output", EXCERPT_CHARACTERS))),
+        attempts=[*ended],
         transitions=list(Transition.objects.filter(run=run_id).order_by("id")),
         output_hosts=_output_hosts(run_id),
+        output_not_kept=_output_not_kept(run_id, ended),
     )
 
 
@@ -137,6 +142,15 @@ def _output_hosts(run_id: int) -> dict[int, str]:
     stores = OutputStore.objects.filter(chunks__run=run_id).values_list("chunks__attempt", "host", "token").distinct()
     here = store_token()
     return {attempt: host for attempt, host, token in stores if token != here}
+
+
+def _output_not_kept(run_id: int, ended: Sequence[Attempt]) -> dict[int, int]:
+    printed = {one.number: one.output_total for one in ended if one.output_total > EXCERPT_CHARACTERS}
+    if not printed:
+        return {}
+    chunks = OutputChunk.objects.filter(run=run_id, attempt__in=printed).order_by()
+    kept = chunks.values("attempt").annotate(size_kept=Sum("size")).values_list("attempt", "size_kept")
+    return {number: printed[number] - size for number, size in kept if size < printed[number]}
 
 
 def _runs() -> RunQuerySet:

@@ -17,9 +17,10 @@ from playwright.sync_api import Page, Route, expect, sync_playwright
 from jobs.conf import conf
 from jobs.models import Project, Run, Schedule
 from jobs.services import control, definitions, scheduling
-from jobs.store import claims
-from jobs.store.claims import ClaimRequest, Settlement
+from jobs.store import claims, outputs
+from jobs.store.claims import Claim, ClaimRequest, Settlement
 from jobs.store.session import Session
+from jobsched.domain.outcomes import Part
 from jobsched.domain.specs import JobSpec
 from jobsched.domain.states import State
 from tests.unrun import needs
@@ -195,6 +196,30 @@ def test_hostile_output_does_not_run(page: Page) -> None:
     assert page.title() != "owned"
 
 
+def test_the_newest_output_of_a_running_run_is_in_view_on_a_phone(page: Page) -> None:
+    definitions.save(JobSpec(name="Long", run="seq 100000"), actor="test")
+    run = control.trigger(job="Long", actor="test")
+    printed = "".join(f"{number}\n" for number in range(100_000)).encode()
+    session = Session()
+    try:
+        claim = _claimed(session, run)
+        outputs.keep(session, claim, Part(start=0, data=printed, replaces_from=0, final=True))
+    finally:
+        session.close()
+    page.set_viewport_size({"width": 390, "height": 850})
+
+    page.goto(f"/admin/jobs/run/{run.pk}/change/")
+
+    expect(page.get_by_text(f"the end of {len(printed):,} bytes so far; reload the page for more")).to_be_visible()
+    box = page.locator(".js-newest")
+    below = box.evaluate(
+        "box => box.querySelector('pre').getBoundingClientRect().bottom - box.getBoundingClientRect().bottom"
+    )
+    assert below <= 1, "the box shows the end of its text"
+    assert (page.locator("pre.js-output").text_content() or "").endswith("\n99999\n")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390, "only tables scroll sideways"
+
+
 def test_dead_ends_are_found_and_retried_all_at_once(page: Page) -> None:
     definitions.save(JobSpec(name="Report", run="exit 1"), actor="test")
     definitions.save(JobSpec(name="Other", run="exit 1"), actor="test")
@@ -219,12 +244,16 @@ def test_dead_ends_are_found_and_retried_all_at_once(page: Page) -> None:
     assert sorted(Run.objects.filter(trigger="retry").values_list("job__name", flat=True)) == ["Report", "Report"]
 
 
+def _claimed(session: Session, run: Run) -> Claim:
+    request = ClaimRequest(token=uuid4(), queue=run.queue, limit=1, worker="slot-1", lease=conf().lease)
+    return claims.settle_and_claim(session, [], request, actor="slot-1").claims[0]
+
+
 def _performed(run: Run, *, output: str) -> int:
     """Record an attempt of a run as a worker slot does."""
     session = Session()
     try:
-        request = ClaimRequest(token=uuid4(), queue=run.queue, limit=1, worker="slot-1", lease=conf().lease)
-        claim = claims.settle_and_claim(session, [], request, actor="slot-1").claims[0]
+        claim = _claimed(session, run)
         ended = Settlement(
             run_id=claim.run_id,
             attempt=claim.attempt,

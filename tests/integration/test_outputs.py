@@ -114,6 +114,24 @@ def test_output_beyond_the_limit_has_a_line_in_the_place_of_what_is_missing(requ
     assert tail.endswith(f"{count}\n")
 
 
+def test_the_page_of_a_run_shows_the_end_of_long_output_and_how_much_is_not_kept(
+    request_run: Request, admin_client: Any
+) -> None:
+    run = request_run("seq -f %0999.0f 6000")
+    attempt = perform(run)
+    missing = re.search(r"\[… (\d+) bytes left out …\]", all_of(run))
+    assert missing is not None
+
+    page = admin_client.get(f"/admin/jobs/run/{run.pk}/change/").content.decode()
+
+    extent = f"the end of {attempt.output_total:,} bytes; {int(missing[1]):,} bytes in the middle were beyond the limit"
+    assert extent in page
+    shown = re.search(r'<pre class="js-output">((?:\d+\n)+)</pre>', page)
+    assert shown is not None, "the page shows whole lines and nothing from before those that are missing"
+    lines = [int(line) for line in shown[1].split()]
+    assert lines == list(range(lines[0], 6_001))
+
+
 def test_output_can_be_followed_to_its_present_end_while_it_is_printed(request_run: Request, tmp_path: Path) -> None:
     """Also far beyond what is kept of it in the database, and beyond the limit."""
     go_on, api = tmp_path / "go-on", signed_in()
