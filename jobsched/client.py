@@ -151,12 +151,22 @@ class Client:
     def _cancel_apply(self, path: str) -> str:
         """Cancel a file, and return what became of it."""
         try:
-            self._call("DELETE", path, {})
-        except Conflict:
-            return "It had been applied before it could be cancelled."
+            found = self._cancel_or_get(path)
         except JobschedError as error:
             return f"It could not be cancelled, and may still be applied: {error}"
-        return "Cancelled; nothing was applied."
+        match found["state"]:
+            case "applied":
+                return "It had been applied before it could be cancelled."
+            case "refused":
+                return f"It had been refused before it could be cancelled; nothing was applied: {found['error']}"
+            case _:
+                return "Cancelled; nothing was applied."
+
+    def _cancel_or_get(self, path: str) -> Data:
+        try:
+            return self._call("DELETE", path, {})
+        except Conflict:  # it has ended
+            return self._get(path)
 
     def _persist(self, ask: Callable[[], Data], *, is_sent: bool) -> Data:
         """Ask again for a while when a connection breaks, and `is_sent`: the server may have the request already."""

@@ -22,6 +22,7 @@ TOKEN = "a" * 64
 BROKEN = 0
 """Instead of a status: the server reads the request and closes the connection."""
 CHECKING = {"id": 7, "state": "checking", "checked": 250, "total": 5000}
+ENDED_ALREADY = (409, {"error": "Apply 7 has ended already."})
 APPLIED = {"id": 7, "state": "applied", "jobs": [{"name": "A"}]}
 
 
@@ -415,20 +416,24 @@ def test_ctrl_c_before_the_server_has_answered_says_that_the_file_may_be_applied
 
 
 @pytest.mark.parametrize(
-    ("answer", "sentence"),
+    ("answers", "sentence"),
     [
-        ((200, {"id": 7, "state": "cancelled"}), "Cancelled; nothing was applied."),
-        ((409, {"error": "Apply 7 is applied already."}), "It had been applied before it could be cancelled."),
-        ((503, {"error": "away"}), "It could not be cancelled, and may still be applied: away"),
+        ([(200, {"id": 7, "state": "cancelled"})], "Cancelled; nothing was applied."),
+        ([ENDED_ALREADY, (200, APPLIED)], "It had been applied before it could be cancelled."),
+        (
+            [ENDED_ALREADY, (200, {"id": 7, "state": "refused", "status": 400, "error": "no queue"})],
+            "It had been refused before it could be cancelled; nothing was applied: no queue",
+        ),
+        ([(503, {"error": "away"})], "It could not be cancelled, and may still be applied: away"),
     ],
 )
 def test_ctrl_c_cancels_what_is_not_applied_yet(
-    client: Client, counterpart: Counterpart, no_pauses: None, answer: tuple[int, Any], sentence: str
+    client: Client, counterpart: Counterpart, no_pauses: None, answers: list[tuple[int, Any]], sentence: str
 ) -> None:
     def interrupt(checked: int, total: int) -> None:
         raise KeyboardInterrupt
 
-    counterpart.answers = [(202, CHECKING), answer]
+    counterpart.answers = [(202, CHECKING), *answers]
     with pytest.raises(ApplyInterrupted, match=re.escape(sentence)):
         client.apply("jobs: …", progress=interrupt)
     assert counterpart.asked[1][:2] == ("DELETE", "/api/v1/applies/7")
