@@ -247,6 +247,56 @@ def test_what_is_cancelled_before_its_publication_is_not_applied(
     assert api.delete(f"/api/v1/applies/{id}").status_code == 409
 
 
+def test_a_short_file_that_is_cancelled_while_it_is_applied_is_not_applied(
+    api: APIClient, other: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "PATIENCE", {"lock_timeout": "60s"})
+    apply(written(1))
+    other.execute("SELECT FROM jobs_job FOR UPDATE")  # so that the publication waits
+    answers: list[tuple[int, Any]] = []
+
+    def work() -> None:
+        try:
+            answers.append(posted(signed_in(), written(2)))
+        finally:
+            connections.close_all()
+
+    thread = Thread(target=work)
+    thread.start()
+    until(_somebody_waits)
+    [id] = Apply.objects.values_list("pk", flat=True)
+    assert api.delete(f"/api/v1/applies/{id}").json()["state"] == "cancelled"
+    other.rollback()
+    thread.join(DEADLINE_SECONDS)
+
+    [(status, answer)] = answers
+    assert status == 409 and "cancelled" in answer["error"]
+    assert Job.objects.count() == 1
+
+
+def test_a_file_that_waits_for_others_holds_no_connection(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(applying, "_TOUCH_SECONDS", 0.01)
+    long_ago = "2026-01-01T00:00:00Z"
+    batch_id = staging.new_batch(django_connection)
+    applies.create(django_connection, batch=batch_id, actor="ann", key=None, filename="f", source="s", digest="")
+    Apply.objects.update(touched_at=long_ago)
+    before = _sessions()
+    with applying._touched(batch_id):
+        until(lambda: not Apply.objects.filter(touched_at=long_ago).exists())
+        monkeypatch.setattr(applying, "_TOUCH_SECONDS", 600)
+        until(lambda: _sessions() == before)
+
+
+def _sessions() -> int:
+    [(count,)] = django_connection(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'",
+        {},
+    )
+    return int(count)
+
+
 def test_a_request_whose_process_died_is_begun_again_by_whoever_is_asked(api: APIClient) -> None:
     abandoned = staging.new_batch(django_connection)
     id = applies.create(

@@ -142,9 +142,11 @@ def _apply_now(batch: int, source: str, *, filename: str, actor: str) -> None:
         file = manifest.parse(source, filename=filename)
         with transaction.atomic():
             outcomes = saving.apply_jobs(file.jobs, project=file.project, actor=actor, where=filename)
-            applies.finish(
-                django_connection, batch, project=file.project, results=[(o.name, o.result) for o in outcomes]
-            )
+            results = [(one.name, str(one.result)) for one in outcomes]
+            if not applies.finish(django_connection, batch, project=file.project, results=results):
+                raise _Stopped
+    except _Stopped:
+        pass  # whoever stopped it has recorded that
     except JobschedError as error:
         applies.refuse(django_connection, batch, error=str(error), is_conflict=isinstance(error, Conflict))
     except (OperationalError, InterfaceError):
@@ -221,12 +223,12 @@ def _touched(batch: int) -> Iterator[None]:
     done = threading.Event()
 
     def touch() -> None:
-        try:
-            while not done.wait(_TOUCH_SECONDS):
+        while not done.wait(_TOUCH_SECONDS):
+            try:
                 with suppress(DatabaseError):  # it may be back in a moment
                     applies.touch(django_connection, batch)
-        finally:
-            connections.close_all()
+            finally:
+                connections.close_all()  # however many files wait, they hold no connections
 
     threading.Thread(target=touch, name=f"apply-{batch}-touch", daemon=True).start()
     try:
