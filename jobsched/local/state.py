@@ -217,24 +217,6 @@ class DataFolder:
                 pointer.unlink()
 
 
-def find_stack(start: Path | None = None) -> StackInfo | None:
-    """Return the running stack of JOBSCHED_DATA_DIR, or of `start` (default: here) or the nearest folder above it.
-
-    A stack that was killed does not count as running.
-    """
-    named = os.environ.get("JOBSCHED_DATA_DIR")
-    here = (start or Path.cwd()).absolute()
-    roots = [Path(named)] if named else [folder / FOLDER_NAME for folder in (here, *here.parents)]
-    for root in roots:
-        folder = DataFolder(root)
-        try:
-            if folder.is_claimed() and (stack := folder.stack()):
-                return stack
-        except PermissionError:  # somebody else's
-            continue
-    return None
-
-
 def write_private(path: Path, text: str, *, owner: User | None = None) -> None:
     """Put `text` into `path` in one step, readable by the owner only: who writes it, or `owner`."""
     fresh = path.with_name(f"{path.name}.new")

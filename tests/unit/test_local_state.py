@@ -14,7 +14,7 @@ import pytest
 
 from jobsched.domain.errors import Conflict, InvalidInput
 from jobsched.local.account import choose_user
-from jobsched.local.state import DataFolder, Secrets, StackInfo, find_stack
+from jobsched.local.state import DataFolder, Secrets, StackInfo
 from tests.forks import as_user
 from tests.unrun import needs_root
 
@@ -134,7 +134,7 @@ def test_in_a_users_own_checkout_the_folder_is_that_users(
 
     def check() -> None:
         assert folder.secrets() == made
-        assert find_stack() == STACK
+        assert folder.stack() == STACK
         folder.create()
 
     with folder.claimed():
@@ -183,23 +183,6 @@ def test_a_second_stack_is_told_where_the_first_one_is(folder: DataFolder) -> No
             pass
     with folder.claimed():
         pass
-
-
-def test_a_running_stack_is_found_from_folders_below(
-    folder: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("JOBSCHED_DATA_DIR", raising=False)
-    deep = tmp_path / "a" / "b"
-    deep.mkdir(parents=True)
-    with folder.claimed():
-        folder.publish(STACK)
-        assert find_stack(deep) == STACK
-
-
-def test_a_killed_stack_is_not_found(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JOBSCHED_DATA_DIR", str(folder.root))
-    folder.publish(STACK)  # and nobody holds the folder
-    assert find_stack() is None
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
