@@ -51,7 +51,7 @@ def cut_off_since() -> float | None:
 
 
 def set_cut_off(since: float | None) -> None:
-    """In the main process: tell the slots, and whoever asks this worker, since when the database cannot be reached."""
+    """In the main process: note since when the database cannot be reached, for slots and remote control."""
     _MOMENT.pack_into(_page, _CUT_OFF_SINCE, since or 0.0)
 
 

@@ -3,7 +3,7 @@
 Renewals of leases commit without waiting for the disk. A crash of PostgreSQL forgets the last of them, and so does the
 promotion of a replica; the rows then say that leases have ended which their workers still hold. The one row of
 `jobs_beatwatch` is in an unlogged table, which PostgreSQL empties in both cases, and in no case in which renewals are
-kept. So a beat cannot miss what it has not seen itself, however short it was: it finds the row gone.
+kept. So a beat also notices an outage that began and ended between two of its looks: the row is gone.
 """
 
 from __future__ import annotations
@@ -59,5 +59,5 @@ def note_beat(execute: Execute, *, lease: timedelta) -> bool:
 
 
 def _gap(lease: timedelta) -> timedelta:
-    """Return the longest time without a look in which no lease can have ended that was renewed right before."""
+    """Return the longest time between two looks in which no lease that was renewed just before can have ended."""
     return min(LONGEST_GAP, max(SHORTEST_GAP, lease / 3))

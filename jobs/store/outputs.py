@@ -104,7 +104,7 @@ def waiting(execute: Execute, run_id: int, attempt: int, *, start: int = 0, stop
 def record_stored(execute: Execute, chunk: Waiting, *, key: str, store: int | None) -> bool:
     """Let one row name the object that holds a chunk, in place of the rows that held its bytes. May be repeated.
 
-    Return False if these rows are gone: the object is then nobody's.
+    Return False if these rows are gone: the object then belongs to no attempt, and is to be deleted.
     """
     return bool(
         execute(

@@ -46,7 +46,7 @@ _ONLY_IF_ASKED = 2**31
 _AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
 """The last after a fail-over: what was the primary cannot be written to any more, another can."""
 _TOO_LARGE = (psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
-"""What psycopg calls operational errors and is said of the values."""
+"""psycopg counts these as operational errors, although their cause is the values of the statement."""
 
 
 class NotConnected(Unavailable):

@@ -1,4 +1,4 @@
-"""What an attempt came to. Values only: who records them and what happens next is decided elsewhere."""
+"""The results of attempts. Values only: other modules record them and decide what follows."""
 
 from __future__ import annotations
 

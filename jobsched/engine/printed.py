@@ -24,7 +24,7 @@ _LINE: Final = 32 * KIB
 _FIRST: Final = 64 * KIB
 """Bytes of the beginning that stay in memory."""
 _LOOK_AHEAD: Final = 4
-"""Bytes after a place that tell whether it is inside a character."""
+"""Bytes after a place that show whether it is inside a character."""
 
 
 class Printed:
@@ -82,7 +82,7 @@ class Printed:
         return self._final_stop - self._saved >= _MOST_UNSAVED
 
     def next_part(self) -> Part:
-        """Return what is to be passed on next. Tell `saved` when it was."""
+        """Return what is to be passed on next. Call `saved` after that was done."""
         size = min(_PIECE, self._final_stop - self._saved)
         if size > 0:
             return self._head(size)

@@ -99,7 +99,7 @@ class ClaimWatch:
         self.heartbeat_seconds = conf().heartbeat.total_seconds() * turn
 
     def close(self) -> None:
-        """The attempt has ended: nobody need renew its lease any more."""
+        """The attempt has ended: its lease is not renewed any more."""
         self._place.take_down()
 
     def heartbeat(self) -> Pulse:

@@ -8,7 +8,7 @@ from jobs.conf import WORKER_SESSION_SUFFIX
 
 
 def name_sessions_of_worker() -> None:
-    """In a worker's main process: let its connections, and those of its slots and runs, be told from all others.
+    """In a worker's main process: give its connections, and those of its slots and runs, a name of their own.
 
     Their `application_name` is that of the project, `jobsched` where it has none, and the word `worker`.
     """

@@ -32,7 +32,7 @@ _ATTEMPTS_AT_ONCE: Final = 100
 
 
 class Storing:
-    """Stores one chunk at a time, of whatever attempt."""
+    """Stores one chunk at a time, of any attempt."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="output")
