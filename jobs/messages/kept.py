@@ -76,15 +76,17 @@ class Sender:
 
 _senders: Final[dict[tuple[int, int, str], tuple[threading.Thread, Sender]]] = {}
 """By process, thread and address. Those of a parent process stay here unused: if Python deleted them after a fork, it
-would shut the parent's connections down. Each thread adds and removes entries of its own, which needs no lock."""
+would shut the parent's connections down. Who removes an entry (in one step, so there is no lock) is the only one that
+has its sender."""
 
 
 def sender(seconds: float) -> Sender:
     """Return this thread's sender, connected within so many seconds if it is new. Raises BROKER_ERRORS."""
     key = _key()
-    if found := _senders.get(key):
+    # The number of an ended thread may be given to another, which then takes its sender over.
+    if found := _senders.pop(key, None):
         _, known = found
-        _senders[key] = (threading.current_thread(), known)  # the number of an ended thread may be given to another
+        _senders[key] = (threading.current_thread(), known)
         known.is_new = False
         return known
     made = Sender(seconds)
@@ -105,7 +107,11 @@ def _key() -> tuple[int, int, str]:
 
 
 def _close_those_of_ended_threads() -> None:
-    for key, (thread, kept) in list(_senders.items()):
-        if key[0] == os.getpid() and not thread.is_alive():
-            _senders.pop(key, None)
+    for key, (thread, _) in list(_senders.items()):
+        if key[0] != os.getpid() or thread.is_alive() or not (found := _senders.pop(key, None)):
+            continue
+        thread, kept = found
+        if thread.is_alive():  # another thread has taken it over meanwhile
+            _senders[key] = found
+        else:
             kept.close()

@@ -157,3 +157,18 @@ def test_a_thread_has_a_connection_of_its_own_which_is_closed_after_its_end(wait
     assert hints.hint({QUEUE: 1}), "another connection is opened, and then those of ended threads are closed"
     assert not theirs._connection.connected
     assert waiting() == 3
+
+
+def test_a_connection_that_a_thread_takes_over_meanwhile_is_not_closed(waiting: Callable[[], int]) -> None:
+    assert hints.hint({QUEUE: 1})
+    ours, key = kept.sender(5), kept._key()
+
+    class Ended(Thread):
+        def is_alive(self) -> bool:
+            kept.sender(5)  # this thread has the number of the ended one, and needs its sender just now
+            return False
+
+    kept._senders[key] = (Ended(), ours)
+    kept._close_those_of_ended_threads()
+    assert kept.sender(5) is ours
+    assert hints.hint({QUEUE: 1}) and waiting() == 2
