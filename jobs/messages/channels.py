@@ -33,7 +33,7 @@ def lend(patience: float = PATIENCE_SECONDS) -> Iterator[Any]:
     used again.
     """
     give_up = time.monotonic() + patience
-    _load_transport()
+    load_transport()
     with current_app.connection_or_acquire() as connection:
         may_have_died = connection.connected
         try:
@@ -54,7 +54,7 @@ def lend(patience: float = PATIENCE_SECONDS) -> Iterator[Any]:
             raise
 
 
-def _load_transport() -> None:
+def load_transport() -> None:
     """Have Kombu import what the kind of broker needs. Raises OperationalError where jobs cannot use that kind."""
     try:
         _ = cast(Any, current_app.pool).connection.transport

@@ -25,6 +25,7 @@ class Sender:
     def __init__(self, seconds: float) -> None:
         """Connect within so many seconds. Raises BROKER_ERRORS."""
         self.is_new = True
+        channels.load_transport()
         self._connection = current_app.connection_for_write()
         self._sent = 0
         self._open: set[int] = set()
