@@ -51,8 +51,9 @@ def stored_by(backend: str, location: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Path]:
-    """A folder of its own, and a limit that a test can exceed in a moment."""
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of its own, and a limit that a test can exceed in a moment. A busy machine may take long to store."""
+    monkeypatch.setattr(keeping, "STORE_SECONDS", 120.0)
     folder = tmp_path / "store"
     with (
         override_settings(JOBSCHED={**settings.JOBSCHED, "OUTPUT_LIMIT_BYTES": LIMIT}),
