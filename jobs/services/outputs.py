@@ -112,6 +112,7 @@ class _Reader:
     """Collects one piece of output from the rows of an attempt."""
 
     def __init__(self, run_id: int, number: int, offset: int, *, over: bool) -> None:
+        self._begin = offset
         self.offset = offset
         self.at_end = False
         """No row follows."""
@@ -186,7 +187,9 @@ class _Reader:
 
     def _write_missing(self) -> None:
         if self._missing:
-            self._bytes += left_out(self._missing, after=self._bytes, why=self._why_missing)
+            # What comes before this piece may end inside a line, and may be gone. An empty line does less harm.
+            before = self._bytes or (b"?" if self._begin else b"")
+            self._bytes += left_out(self._missing, after=before, why=self._why_missing)
             self._missing = 0
 
     def end_with(self, ended: Attempt) -> None:

@@ -133,6 +133,17 @@ def test_the_page_of_a_run_shows_the_end_of_long_output_and_how_much_is_not_kept
     assert lines == list(range(lines[0], 6_001))
 
 
+def test_what_stands_for_missing_output_is_a_line_also_where_a_follower_goes_on(request_run: Request) -> None:
+    run = request_run("true")
+    for start, data in ((0, b"cut inside a line"), (1000, b"end\n")):
+        OutputChunk.objects.create(run=run, attempt=1, start=start, size=len(data), data=data)
+    Run.objects.filter(pk=run.pk).update(attempt=1)
+    expected = "cut inside a line\n[… 983 bytes left out …]\nend\n"
+    assert all_of(run) == expected
+
+    assert "cut inside a line" + outputs.output(run.pk, attempt=1, offset=17).text == expected
+
+
 def test_output_can_be_followed_to_its_present_end_while_it_is_printed(request_run: Request, tmp_path: Path) -> None:
     """Also far beyond what is kept of it in the database, and beyond the limit."""
     go_on, api = tmp_path / "go-on", signed_in()
