@@ -18,6 +18,7 @@ from jobs.admin.outputs import ending, live_end
 from jobs.admin.printable import printable
 from jobs.models import Attempt, Run
 from jobs.services import reading
+from jobsched.domain.attempts import attempts_in_words
 from jobsched.domain.excerpts import END_BYTES, after_left_out
 from jobsched.domain.signals import signal_name
 from jobsched.domain.states import State
@@ -161,7 +162,7 @@ def _facts(view: reading.RunView) -> list[tuple[str, Any]]:
         ),
         ("Queue", run.queue),
         ("Priority", run.priority),
-        ("Attempts", f"{run.attempt} of {view.max_attempts}"),
+        ("Attempts", attempts_in_words(run.attempt, view.max_attempts)),
     ]
     if run.scheduled_for:
         facts.append(("Due", moment(run.scheduled_for)))

@@ -7,6 +7,7 @@ from typing import Any
 
 from jobsched.cli.tables import duration, ending, fields, moment, process_end, remark, run_duration, table
 from jobsched.cli.terminal import say
+from jobsched.domain.attempts import attempts_in_words
 
 _NAMED = (
     "state",
@@ -40,7 +41,7 @@ def print_story(story: dict[str, Any]) -> None:
             ("retried as", ", ".join(str(number) for number in story["retries"])),
             ("may wait", None if story["wait_seconds"] is None else duration(story["wait_seconds"])),
             ("instants skipped", story["skipped_count"]),
-            ("attempt", f"{story['attempt']} of at most {story['max_attempts']}"),
+            ("attempt", attempts_in_words(story["attempt"], story["max_attempts"])),
             ("parameters", json.dumps(story["params"]) if story["params"] else None),
             *((f"{name.replace('_', ' ')} (UTC)", moment(story[name])) for name in _MOMENTS),
             ("took", run_duration(story)),
