@@ -6,7 +6,10 @@ from django.db import migrations, models
 import jobs.models.moments
 
 # Before, an object held all output up to 512 KiB, or the first and the last 256 KiB with a line between.
+# Chunks that a slot sent on a connection that broke may have stayed beside it.
 KEEP_STORED = """
+DELETE FROM jobs_outputchunk c USING jobs_attempt a
+WHERE a.output_key IS NOT NULL AND a.run_id = c.run_id AND a.number = c.attempt;
 INSERT INTO jobs_outputchunk (run_id, attempt, start, size, key)
 SELECT run_id, number, 0, CASE WHEN output_total <= 524288 THEN output_total ELSE 524288
     + octet_length(format(E'\\n[… %s bytes left out …]\\n', output_total - 524288)) END, output_key

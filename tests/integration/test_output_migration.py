@@ -35,6 +35,8 @@ def test_an_object_of_before_becomes_a_chunk(
             cursor.execute("ALTER TABLE jobs_attempt ADD COLUMN output_key varchar(200)")
             try:
                 cursor.execute("UPDATE jobs_attempt SET output_key = %s", [key])
+                for start in (0, 4):
+                    OutputChunk.objects.create(run=run, attempt=1, start=start, size=4, data=b"left")
                 cursor.execute(MIGRATION.KEEP_STORED)
             finally:
                 cursor.execute("ALTER TABLE jobs_attempt DROP COLUMN output_key")
