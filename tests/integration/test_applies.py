@@ -316,7 +316,7 @@ def test_a_file_that_kills_its_process_each_time_is_given_up(api: APIClient) -> 
     id = applies.create(django_connection, batch=batch_id, actor="ann", key=None, filename="f", source=LARGE, digest="")
     Apply.objects.update(touched_at="2026-01-01T00:00:00Z", attempts=3)
     state = api.get(f"/api/v1/applies/{id}").json()
-    assert state["state"] == "refused" and "stopped 3 times" in state["error"]
+    assert state["state"] == "refused" and "interrupted 3 times" in state["error"]
 
 
 def test_the_former_attempt_at_a_request_cannot_publish_any_more() -> None:

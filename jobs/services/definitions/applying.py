@@ -80,7 +80,10 @@ def look(*, actor: str, id: int | None = None, key: str | None = None) -> Apply:
     if not found.is_stale:
         return found
     if found.attempts >= _MOST_ATTEMPTS:
-        error = f"The server stopped {found.attempts} times while it worked on the file; nothing was applied."
+        error = (
+            f"The work on the file was interrupted {found.attempts} times, and the server's log says why; nothing was "
+            "applied."
+        )
         applies.refuse(django_connection, found.batch, error=error, is_conflict=False)
     else:
         batch = staging.new_batch(django_connection)
@@ -171,7 +174,7 @@ def _work(batch: int, filename: str, actor: str) -> None:
             staging.clear(django_connection, batch)
     except (OperationalError, InterfaceError) as error:
         # Whoever is asked about it next begins again.
-        logger.warning("apply interrupted: database unreachable batch=%d error=%s", batch, error)
+        logger.warning("apply interrupted by the database batch=%d error=%s", batch, error)
     except Exception as error:
         if not isinstance(error, JobschedError):
             logger.exception("apply failed batch=%d actor=%s", batch, actor)
