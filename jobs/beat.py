@@ -44,6 +44,8 @@ SHORTEST_SECONDS = 0.01
 """The shortest pause before an instant: it is not worth a tick of its own to be on time to the millisecond."""
 BATCHES_AT_ONCE = 10
 """Before a beat looks at anything else."""
+RUSH_SECONDS = 1.0
+"""No batch begins later than this: a beat that does not note for some seconds that it is there may judge no lease."""
 STANDSTILL_SECONDS = 5.0
 """A beat that waits so long between two ticks was frozen, and the workers on its host may have been, too."""
 AFTER_STANDSTILL_SECONDS = 3.0
@@ -187,15 +189,15 @@ class JobScheduler(Scheduler):
         return fired + fired_by_others
 
     def _fire_batches(self) -> int:
-        """Fire up to BATCHES_AT_ONCE batches. Retries and leases have their turn then."""
+        """Fire up to BATCHES_AT_ONCE batches within about RUSH_SECONDS. Retries and leases have their turn then."""
         close_old_connections()  # this thread's own may have gone stale since the last rush
-        fired = 0
+        fired, latest = 0, time.monotonic() + RUSH_SECONDS
         try:
             for number in range(BATCHES_AT_ONCE):
                 limit = scheduling.SMALL_BATCH if number < 2 else scheduling.BATCH
                 batch = scheduling.fire_due(limit=limit)
                 fired += batch
-                if batch < limit:
+                if batch < limit or time.monotonic() > latest:
                     break
         except DatabaseError:
             connection.close()

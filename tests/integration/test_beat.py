@@ -197,6 +197,17 @@ def test_both_connections_have_their_plans_before_the_first_rush_and_again_after
     assert not Run.objects.exists()
 
 
+def test_a_rush_of_slow_batches_leaves_time_for_the_watch(
+    scheduler: JobScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten slow batches take longer than the watch may have a gap: no lease is judged then for the length of one."""
+    taken: list[int] = []
+    monkeypatch.setattr(beat, "RUSH_SECONDS", -1.0)  # each batch takes longer
+    monkeypatch.setattr(scheduling, "fire_due", lambda *, limit: taken.append(limit) or limit)
+    assert scheduler._fire_batches() == scheduling.SMALL_BATCH
+    assert taken == [scheduling.SMALL_BATCH]
+
+
 def test_a_beat_may_be_closed_twice(scheduler: JobScheduler) -> None:
     """As Celery does when a signal ends it."""
     scheduler.tick()
