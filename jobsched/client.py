@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -109,7 +110,9 @@ class Client:
             if _may_be_running(folder) and (stack := _stack(folder / "stack.json")):
                 return cls(stack["url"], stack["token"])
         if data is not None:
-            raise InvalidInput(f'No stack is running in {data.absolute()}; start one with `make up ARGS="--data …"`.')
+            folder = data.absolute()
+            start = f'make up ARGS="--data {shlex.quote(str(folder))}"'
+            raise InvalidInput(f"No stack is running in {folder}; start one with `{start}`.")
         raise InvalidInput(
             "No running stack was found; start one with `make up`, or set JOBSCHED_URL and JOBSCHED_TOKEN."
         )

@@ -309,7 +309,7 @@ class TestFindingTheServer:
         monkeypatch.setenv("JOBSCHED_TOKEN", TOKEN)
         self.stack(here / "data", "http://127.0.0.1:5")
         assert Client.local(here / "data").url == "http://127.0.0.1:5"
-        with pytest.raises(InvalidInput, match=f"No stack is running in {here}/other"):
+        with pytest.raises(InvalidInput, match=f'start one with `make up ARGS="--data {here}/other"`'):
             Client.local(here / "other")
 
     def test_a_stack_that_was_started_here_with_another_data_folder_is_found(self, here: Path, tmp_path: Path) -> None:
