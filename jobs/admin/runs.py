@@ -29,6 +29,7 @@ from jobs.admin.run_filters import (
 from jobs.admin.run_list import JobFilter, NewestFirst, ProjectFilter, QueueFilter
 from jobs.models import Job, Run
 from jobs.services import control, reading
+from jobsched.domain.attempts import attempts_in_short
 from jobsched.domain.errors import JobschedError
 from jobsched.domain.states import FINISHED, State
 
@@ -157,7 +158,8 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes none at run
             ended = format_html("{} {}", ended, warning)
         if not run.attempt:
             return ended
-        return format_html('{}<div class="quiet">attempt {} of {}</div>', ended, run.attempt, view.max_attempts)
+        attempts = attempts_in_short(run.attempt, view.max_attempts, between=" of ")
+        return format_html('{}<div class="quiet">attempt {}</div>', ended, attempts)
 
     @admin.display(description="trigger")
     def trigger_shown(self, run: Run) -> SafeString:

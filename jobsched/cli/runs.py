@@ -22,6 +22,7 @@ from jobsched.cli.options import (
     which_options,
 )
 from jobsched.cli.terminal import OutputWriter, complain, full_name, plain, print_json
+from jobsched.domain.attempts import attempts_in_short
 from jobsched.domain.errors import JobschedError
 from jobsched.domain.states import State
 
@@ -108,7 +109,7 @@ def list_runs(which: Which, limit: int, as_json: bool) -> None:
                 run["id"],
                 full_name(run["project"], run["job"]),
                 run["state"],
-                f"{run['attempt']}/{run['max_attempts']}",
+                attempts_in_short(run["attempt"], run["max_attempts"], between="/"),
                 moment(run["created_at"]),
                 run_duration(run),
                 ending(run),

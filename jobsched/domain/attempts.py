@@ -8,3 +8,8 @@ def attempts_in_words(begun: int, most: int) -> str:
     if begun > most:
         return f"{begun}; at most {most} without those that were lost or handed back"
     return f"{begun} of at most {most}"
+
+
+def attempts_in_short(begun: int, most: int, *, between: str) -> str:
+    """Return `2/3` or the like, or the number begun alone where it is more than `most`."""
+    return str(begun) if begun > most else f"{begun}{between}{most}"

@@ -45,7 +45,7 @@ def _served(use: QueueUse, queue: QueueFacts, notes: Notes) -> None:
             f"({queue.refused}): delete it there once, and they make it anew; no run is lost.",
         )
     if queue.consumers:
-        notes.fine("consumers", f"'{use.name}' has {queue.consumers} consumers.")
+        notes.fine("consumers", f"'{use.name}' has {queue.consumers} consumer{'' if queue.consumers == 1 else 's'}.")
         return
     sentence = f"No worker serves the queue '{use.name}'"
     mend = f"start one with `celery worker -Q {use.name}`."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobsched.domain.attempts import attempts_in_words
+from jobsched.domain.attempts import attempts_in_short, attempts_in_words
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,8 @@ from jobsched.domain.attempts import attempts_in_words
 )
 def test_attempts_in_words(begun: int, most: int, words: str) -> None:
     assert attempts_in_words(begun, most) == words
+
+
+@pytest.mark.parametrize(("begun", "most", "short"), [(1, 1, "1/1"), (2, 3, "2/3"), (2, 1, "2")])
+def test_attempts_in_short(begun: int, most: int, short: str) -> None:
+    assert attempts_in_short(begun, most, between="/") == short
