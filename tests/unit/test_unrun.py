@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unrun import Unrun, accepted_names
+from tests.unrun import LIST_VARIABLE, Unrun, accepted_names
 
 pytest_plugins = ["pytester"]
 
@@ -34,6 +34,7 @@ def run_pytest(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Ca
     """Run pytest on TESTS, or on the files that are given: `run_pytest("-k", "x", accepted="some-package")`."""
     pytester.makeini("[pytest]\naddopts = -p tests.unrun -p no:cacheprovider\n")
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.delenv(LIST_VARIABLE, raising=False)  # else these made-up tests are listed among the real ones
 
     def run(*arguments: str, accepted: str = "", **files: str) -> tuple[int, str]:
         monkeypatch.setenv("JOBSCHED_ACCEPT_SKIPS", accepted)
