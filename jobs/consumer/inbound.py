@@ -46,12 +46,17 @@ def problem_of_task(message: Any, *, serves: Collection[str]) -> Problem | None:
     """
     if not _is_plain(message.headers) or not _is_plain(message.properties):
         return Reason.UNREADABLE, "a header holds bytes that are no text"
-    if "task" in message.headers:
-        return _problem(message.headers, message, serves)
+    headers, has_task = message.headers, "task" in message.headers
+    if has_task and (problem := _problem(headers, message, serves)):
+        return problem
     payload = message.decode()
-    if not isinstance(payload, dict) or "task" not in payload:
+    if has_task and not (isinstance(payload, dict) and "args" in payload):
+        return None
+    if not isinstance(payload, dict) or not (has_task or "task" in payload):
         return Reason.NO_TASK, payload
-    return _problem(payload, message, serves)
+    # Where the body holds arguments by name, it describes the task, and headers replace what it says (as in
+    # `hybrid_to_proto2` of Celery's strategy).
+    return _problem({**payload, **headers} if "args" in payload else payload, message, serves)
 
 
 def _problem(described: Mapping[str, Any], message: Any, serves: Collection[str]) -> Problem | None:
@@ -119,6 +124,19 @@ def _is_seconds(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value < 1e9
 
 
+def _is_rate(value: Any) -> bool:
+    """Tell whether a value has a type that Celery can read a rate limit from. It judges texts itself."""
+    return isinstance(value, str) or _is_seconds(value)
+
+
+_COMMAND_VALUES: Final[Mapping[str, Mapping[str, Callable[[Any], bool]]]] = {
+    "time_limit": {"hard": _is_seconds, "soft": _is_seconds},
+    "rate_limit": {"rate_limit": _is_rate},
+}
+"""What commands set on a task without a check. The pool and the next connection use it, and end the worker if they
+cannot."""
+
+
 def _is_plain(value: Any) -> bool:
     """Tell whether a value can be passed to another process. It does not recurse: tables may be nested deep."""
     waiting = [value]
@@ -149,6 +167,9 @@ def why_no_command(body: Any, headers: Mapping[str, Any], known: Mapping[str, Ca
         signature(known[method]).bind(None, **arguments)
     except TypeError as error:
         return f"{method} does not take its arguments: {error}"
+    for name, is_usable in _COMMAND_VALUES.get(method, {}).items():
+        if not is_usable(arguments.get(name)):
+            return f"{method} cannot use the {name} {arguments[name]!r:.80}"
     if not isinstance(body.get("destination") or [], list):
         return "its destination is no list"
     if reply_to and not (

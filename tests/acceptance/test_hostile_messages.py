@@ -109,6 +109,18 @@ MALFORMED = {
         routing_key="default", body=b"", raw=b"\x20\x00\x00\x00\x00\x0e\x04lateT\xff\xff\xff\xff\xff\xff\xff\xff"
     ),
     "a content type that is no text": HostileMessage(routing_key="default", body=b"", raw=b"\x80\x00\x02\xff\xfe"),
+    "a time limit of words, in a body that headers go with": HostileMessage(
+        routing_key="default",
+        body=json.dumps({"args": [1, 2], "kwargs": {}, "timelimit": ["a", "b"]}).encode(),
+        headers={"task": "sample.add", "id": "1"},
+        properties={"content_type": "application/json", "content_encoding": "utf-8"},
+    ),
+    "a time limit of words, in headers that go with a body": HostileMessage(
+        routing_key="default",
+        body=json.dumps({"task": "sample.add", "id": "1", "args": [1, 2], "kwargs": {}}).encode(),
+        headers={"timelimit": ["a", "b"]},
+        properties={"content_type": "application/json", "content_encoding": "utf-8"},
+    ),
     "an unknown task": task(headers={"task": "no.such.task"}),
     "a hint of another queue": hint(body=[["elsewhere"], {}, {}]),
     "a hint with a time limit, which would end a run": hint(headers={"timelimit": [1, 1]}),
@@ -137,6 +149,7 @@ MALFORMED_COMMANDS = [
     command(5),
     command({"method": "no_such_command", "arguments": {}}),
     command({"method": "rate_limit", "arguments": {}}),
+    command({"method": "time_limit", "arguments": {"task_name": "celery.accumulate", "hard": "soon"}}),
     command({"method": "ping", "arguments": {}, "reply_to": 5}),
     command({"method": "ping", "arguments": {}}, clock=FAR_AHEAD),
 ]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+import psutil
 import psycopg
 
 from tests.chaos.journal import LOG
@@ -130,6 +132,15 @@ def superuser(stage: Stage, statement: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(stage.postgres.superuser_url, autocommit=True) as connection:
         cursor = connection.execute(statement)  # type: ignore[call-overload]
         return cursor.fetchall() if cursor.description else []
+
+
+def kill_server(stage: Stage) -> None:
+    """Kill PostgreSQL with all its processes: a frozen one would not end by itself, and no server could start again."""
+    children = psutil.Process(stage.postgres.pid).children()
+    stage.postgres.kill()
+    for child in children:  # each is in a session of its own
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 def stop_processes(stage: Stage, kind: str) -> None:

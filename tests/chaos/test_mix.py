@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -49,8 +50,8 @@ def test_a_short_mix_of_all_experiments_passes() -> None:
 
 
 MUTANTS = {
-    # what is switched off: an experiment that needs it, and what the suite says then
-    "no-fence": ("worker-freeze", "VIOLATED I4: run"),
+    # what is switched off: an experiment that needs it, and a pattern of what the suite says then
+    "no-fence": ("worker-freeze", "VIOLATED I[457]: run"),  # which of them depends on what the late result meets
     "no-compare-and-set": ("beats", "VIOLATED I5: run"),
     "no-confirm": ("plain-tasks", "messages that count as sent are lost"),
     "no-lease-check": ("frozen-starts", "in-process runs started after their lease had ended"),
@@ -63,7 +64,7 @@ def test_the_suite_fails_once_a_guarantee_is_gone(mutant: str) -> None:
     experiment, sentence = MUTANTS[mutant]
     done = chaos("--only", experiment, "--mutant", mutant)
     assert done.returncode == 1, done.stdout
-    assert sentence in done.stdout
+    assert re.search(sentence, done.stdout)
 
 
 @pytest.mark.timeout(180)

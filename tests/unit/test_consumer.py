@@ -62,6 +62,8 @@ def test_hints_and_other_peoples_tasks_are_accepted(accepted: Message) -> None:
         (message([[], {}, {}], task="x", id="1", timelimit=[1e300, None]), Reason.BAD_TASK),
         (message([[], {}, {}], task="x", id="1", timelimit=[1]), Reason.BAD_TASK),
         (message({"task": "x", "id": "1", "timelimit": ["a", "b"]}), Reason.BAD_TASK),
+        (message({"args": [], "kwargs": {}, "timelimit": ["a", "b"]}, task="x", id="1"), Reason.BAD_TASK),
+        (message({"task": "x", "id": "1", "args": []}, timelimit={"a": 1, "b": 2}), Reason.BAD_TASK),
         (message([[], {}, {}], task="x", id="1", shadow=["x"]), Reason.BAD_TASK),
         (message([[], {}, {}], task="x", id="1", retries="many"), Reason.BAD_TASK),
         (message([[], {}], task="x", id="1"), Reason.BAD_TASK),
@@ -93,7 +95,23 @@ def ping(state: object) -> str:
     return "pong"
 
 
-KNOWN = {"ping": ping}
+def time_limit(state: object, task_name: object = None, hard: object = None, soft: object = None) -> None:
+    pass
+
+
+def rate_limit(state: object, task_name: object, rate_limit: object) -> None:
+    pass
+
+
+KNOWN = {"ping": ping, "time_limit": time_limit, "rate_limit": rate_limit}
+
+
+def limit(**arguments: Any) -> dict[str, Any]:
+    return {"method": "time_limit", "arguments": {"task_name": "x", **arguments}}
+
+
+def rate(value: Any) -> dict[str, Any]:
+    return {"method": "rate_limit", "arguments": {"task_name": "x", "rate_limit": value}}
 
 
 @pytest.mark.parametrize(
@@ -113,6 +131,17 @@ KNOWN = {"ping": ping}
         ({"method": "ping"}, HIGHEST_CLOCK, False),
         ({"method": "ping"}, "now", False),
         ({"method": "ping"}, -1, False),
+        (limit(hard=5, soft=1.5), 5, True),
+        (limit(hard=None), 5, True),
+        (limit(hard="soon"), 5, False),
+        (limit(soft="5"), 5, False),
+        (limit(hard=[5]), 5, False),
+        (limit(soft=float("nan")), 5, False),
+        (rate("10/m"), 5, True),
+        (rate(5), 5, True),
+        (rate(["5"]), 5, False),
+        (rate({"a": 1}), 5, False),
+        (rate(float("nan")), 5, False),
     ],
 )
 def test_commands_of_the_remote_control(body: Any, clock: Any, fine: bool) -> None:

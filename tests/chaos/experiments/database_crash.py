@@ -8,10 +8,9 @@ import time
 from contextlib import suppress
 from typing import Final
 
-import psutil
 import psycopg
 
-from tests.chaos.forgotten import see_crash, stop_processes, superuser
+from tests.chaos.forgotten import kill_server, see_crash, stop_processes, superuser
 from tests.chaos.stage import Stage
 
 NUMBER: Final = 9.1
@@ -28,11 +27,7 @@ class ServerKilled:
         stop_processes(self._stage, "walwriter")
 
     def crash(self) -> None:
-        children = psutil.Process(self._stage.postgres.pid).children()
-        self._stage.postgres.kill()
-        for child in children:  # each is in a session of its own, and one is frozen
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
+        kill_server(self._stage)
         time.sleep(self._stage.random.uniform(0.0, 2.0))
         self._stage.postgres.start()
 

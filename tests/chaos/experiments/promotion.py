@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from tests.acceptance.replicas import promote, replica_of
-from tests.chaos.forgotten import see_crash, stop_processes, superuser
+from tests.chaos.forgotten import kill_server, see_crash, stop_processes, superuser
 from tests.chaos.stage import Stage
 
 NUMBER: Final = 9.2
@@ -39,7 +39,7 @@ class FailOver:
         stop_processes(self._stage, "walsender")
 
     def crash(self) -> None:
-        self._stage.postgres.kill()
+        kill_server(self._stage)
         promote(self._folder)
 
 
